@@ -1,0 +1,1 @@
+//! Faults as pure decisions: a cluster view and a seed to actions

@@ -1,0 +1,1 @@
+//! The deeds on Linux: namespaces, netfilter, cgroups, processes

@@ -1,0 +1,1 @@
+//! Pure checkers of recorded runs

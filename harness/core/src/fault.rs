@@ -1,0 +1,94 @@
+//! A fault is a pure decision: a view of the cluster and a seeded stream to a timed plan of actions.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::action::{Action, Deed};
+use crate::cluster::{ClusterView, NodeName, ProcessName};
+use crate::seed::ChaCha8Rng;
+use crate::spec::Fields;
+
+/// How an action lasts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Hold {
+    /// In force until the fault's heal; must be proven at onset, in the middle and before the heal.
+    Held,
+    /// Done in an instant; proven once.
+    OneShot,
+}
+
+/// A timed action. Reverts run last first.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Step {
+    /// When, from the fault's onset.
+    pub offset: Duration,
+    /// What.
+    pub action: Action,
+    /// How it lasts.
+    pub hold: Hold,
+}
+
+/// What a fault will do, with everything drawn.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct FaultPlan {
+    /// In order of offset.
+    pub steps: Vec<Step>,
+    /// What it impairs, for `max-impaired`: a node, or a named process of it.
+    pub impairs: BTreeSet<(NodeName, Option<ProcessName>)>,
+    /// In words: `isolate n1 from n2 and n3; clients still reach it`.
+    pub words: String,
+}
+
+/// Why a fault cannot be planned on this view.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{0}")]
+pub struct PlanError(pub String);
+
+/// What a fault may look at.
+pub struct PlanInput<'a> {
+    /// The cluster as seen at onset; for an offline plan, role words in place of node names.
+    pub view: &'a ClusterView,
+    /// The nodes the selector resolved to, in name order. Never empty.
+    pub targets: &'a [NodeName],
+    /// How long it is to be held, if `for` was given.
+    pub hold: Option<Duration>,
+}
+
+/// A fault with its options read.
+pub trait Fault: Send + Sync {
+    /// Decides. Equal inputs and equal streams give equal plans.
+    fn plan(&self, input: &PlanInput<'_>, rng: &mut ChaCha8Rng) -> Result<FaultPlan, PlanError>;
+    /// The process it aims at, if it names one; checked against the system's when the file loads.
+    fn process(&self) -> Option<&ProcessName> {
+        None
+    }
+}
+
+/// Whether a fault takes `for`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HoldRule {
+    /// `for` is mandatory.
+    Required,
+    /// `for` may be given; without it the effect is undone in the heal phase.
+    Optional,
+}
+
+/// A fault in the registry.
+pub struct FaultEntry {
+    /// `family.noun`.
+    pub kind: &'static str,
+    /// One line for the listing.
+    pub summary: &'static str,
+    /// A `[[fault]]` section that parses.
+    pub example: &'static str,
+    /// The deeds it needs.
+    pub deeds: &'static [Deed],
+    /// Whether it takes `for`.
+    pub hold: HoldRule,
+    /// Reads its own keys (`id`, `kind`, `on`, `at`, `after`, `for` are already taken). `None` after noting a mistake.
+    pub parse: fn(&mut Fields<'_, '_>) -> Option<Box<dyn Fault>>,
+}

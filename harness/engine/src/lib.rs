@@ -1,0 +1,1 @@
+//! Plans, runs, journals and measures a scenario

@@ -1,0 +1,1 @@
+//! Where nodes live: the lab on this machine, and the simulation

@@ -1,0 +1,1 @@
+//! The scenario language: TOML to Scenario, every mistake at once
