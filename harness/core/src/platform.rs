@@ -124,6 +124,17 @@ pub enum StartError {
     },
 }
 
+/// How a cluster was started.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Started {
+    /// From nothing; [`Platform::save_template`] may be called once it is whole.
+    Cold,
+    /// Cloned from the cached template.
+    FromTemplate,
+    /// This platform has no templates.
+    Plain,
+}
+
 /// Everything a fault or a lab could leave behind, by kind (`nft`, `process-stopped`, `mount`…) and name.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Inventory {
@@ -186,9 +197,14 @@ pub struct OpenRequest {
 pub trait Platform: Send + Sync {
     /// Asks this host for what the deeds and the cluster need, and touches nothing.
     async fn preflight(&self, deeds: &[Deed]) -> Result<Vec<Mechanism>, Vec<Missing>>;
-    /// Makes the nodes and starts the servers' processes. Readiness is the engine's to ask of the system.
-    /// On an error everything already made is removed.
-    async fn start(&self) -> Result<(), StartError>;
+    /// Makes the nodes and starts the servers' processes, from the cached template if there is one and `use_template`.
+    /// Readiness is the engine's to ask of the system. On an error everything already made is removed.
+    async fn start(&self, use_template: bool) -> Result<Started, StartError>;
+    /// Called when a cold-started cluster has become whole: stops the servers, saves their data as the template of later
+    /// starts, and starts them again. The engine waits for a whole cluster once more.
+    async fn save_template(&self) -> Result<(), StartError>;
+    /// Removes the cached template, because a cluster cloned from it did not become whole.
+    async fn discard_template(&self);
     /// Stops the servers and removes the nodes. Must succeed if never started, half started or already stopped.
     async fn stop(&self) -> Result<(), DeedError>;
     /// Reads what is needed to undo `action` and chooses the names of what it will create. Changes nothing.
