@@ -1,1 +1,15 @@
-//! Faults as pure decisions: a cluster view and a seed to actions
+//! Faults as pure decisions: a view of the cluster and a seeded stream to a timed plan of actions.
+//!
+//! Nothing here touches the world, reads a clock or draws without the stream it is handed. A new fault is one file and
+//! one line in [`FAULTS`]; its example is parsed by a test, and the listing, the docs and "did you mean" follow from it.
+
+use firedrill_core::fault::FaultEntry;
+
+pub mod net;
+pub mod node;
+pub mod process;
+mod words;
+
+/// Every fault, in alphabetical order.
+pub static FAULTS: &[FaultEntry] =
+    &[net::partition::ENTRY, node::crash::ENTRY, process::kill::ENTRY, process::pause::ENTRY];

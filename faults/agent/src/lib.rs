@@ -1,1 +1,6 @@
-//! The process beside a node that performs actions, holds them and undoes them
+//! The agent: a small process beside the nodes that performs actions, holds them, and undoes them when their deadline has
+//! passed, when its owner has not been heard for the lease, when its standard input ends, and when it dies.
+//!
+//! It knows namespaces, interfaces and processes; it knows no system, no scenario and no verdict.
+
+pub mod protocol;

@@ -1,1 +1,33 @@
-//! Pure checkers of recorded runs
+//! Pure checkers and measures of recorded runs: what was lost, what diverged, how long recovery took, what it amounts to.
+//!
+//! Nothing here reads a clock, a file or a socket, or draws at random: the same record gives the same findings, when it
+//! is made and whenever `firedrill judge` reads it again.
+
+use firedrill_core::check::CheckEntry;
+
+pub mod conclude;
+pub mod faults;
+pub mod judge;
+pub mod losses;
+pub mod objectives;
+pub mod recovery;
+pub mod run;
+
+mod calls;
+mod no_acked_loss;
+mod progress;
+mod replicas_converge;
+mod seen;
+mod single_writer;
+
+pub use conclude::{Conclusion, conclude};
+pub use faults::{PlannedFault, fault_findings};
+pub use judge::{JudgeInput, judge};
+pub use losses::{Losses, losses};
+pub use objectives::{distributions, objectives};
+pub use recovery::recovery;
+pub use run::{clean, load_record, run_finding};
+
+/// Every check, in alphabetical order.
+pub static CHECKS: &[CheckEntry] =
+    &[no_acked_loss::ENTRY, progress::ENTRY, replicas_converge::ENTRY, single_writer::ENTRY];

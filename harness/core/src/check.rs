@@ -92,6 +92,7 @@ pub struct CheckEntry {
     pub example: &'static str,
     /// Whether `when` and `grace` mean something to it.
     pub takes_when: bool,
-    /// Reads its own keys (`check`, `when`, `grace` are already taken). `None` after noting a mistake.
+    /// Reads its own keys (`check`, `when`, `grace` are already taken). Takes every key it
+    /// knows before it returns, also after a mistake, because what is left is reported as unknown. `None` after noting one.
     pub parse: fn(&mut Fields<'_, '_>) -> Option<Box<dyn Check>>,
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::select::{resolve, symbolic_view};
 use crate::time::RunTime;
 
 /// The name of a node: `n1`, `n2`… in the lab.

@@ -26,10 +26,10 @@ pub enum Phase {
     Settle,
     /// Reading everything through every node.
     FinalReads,
-    /// Judging.
-    Judge,
     /// Stopping the cluster and looking for residue.
     Stop,
+    /// Judging.
+    Judge,
 }
 
 impl Phase {

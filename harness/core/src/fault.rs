@@ -43,6 +43,14 @@ pub struct FaultPlan {
     pub words: String,
 }
 
+/// How many nodes these faults impair together. A named process of a node counts as a node, unless all of that node is
+/// impaired already.
+pub fn impaired<'a>(plans: impl IntoIterator<Item = &'a FaultPlan>) -> usize {
+    let all: BTreeSet<&(NodeName, Option<ProcessName>)> = plans.into_iter().flat_map(|plan| &plan.impairs).collect();
+    let whole: BTreeSet<&NodeName> = all.iter().filter(|(_, process)| process.is_none()).map(|(node, _)| node).collect();
+    all.iter().filter(|(node, process)| process.is_none() || !whole.contains(node)).count()
+}
+
 /// Why a fault cannot be planned on this view.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{0}")]
@@ -89,6 +97,7 @@ pub struct FaultEntry {
     pub deeds: &'static [Deed],
     /// Whether it takes `for`.
     pub hold: HoldRule,
-    /// Reads its own keys (`id`, `kind`, `on`, `at`, `after`, `for` are already taken). `None` after noting a mistake.
+    /// Reads its own keys (`id`, `kind`, `on`, `at`, `after`, `for` are already taken). Takes every key it
+    /// knows before it returns, also after a mistake, because what is left is reported as unknown. `None` after noting one.
     pub parse: fn(&mut Fields<'_, '_>) -> Option<Box<dyn Fault>>,
 }

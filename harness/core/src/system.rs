@@ -91,7 +91,8 @@ pub struct SystemEntry {
     pub summary: &'static str,
     /// A `[cluster]` section that parses.
     pub example: &'static str,
-    /// Reads the options table (absent reads as empty) for so many nodes. `None` after noting a mistake.
+    /// Reads the options table (absent reads as empty) for so many nodes. Takes every key it knows before it
+    /// returns, also after a mistake, because what is left is reported as unknown. `None` after noting one.
     pub parse: fn(&mut Fields<'_, '_>, &[NodeName]) -> Option<Arc<dyn System>>,
     /// Platforms it runs on.
     pub platforms: &'static [&'static str],

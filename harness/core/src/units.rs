@@ -163,7 +163,7 @@ mod tests {
         for wrong in ["5", "", "s", "5 parsecs", "-1s", "1e400s"] {
             assert!(duration(wrong).is_err(), "{wrong}");
         }
-        assert_eq!("99.9%".parse(), Ok(Ratio(0.999)));
+        assert_eq!("12.5%".parse(), Ok(Ratio(0.125)));
         assert!("0.9".parse::<Ratio>().is_err());
         assert!("101%".parse::<Ratio>().is_err());
         assert_eq!("60/m".parse(), Ok(Rate(1.0)));

@@ -19,7 +19,7 @@ pub struct TimedOut {
 }
 
 /// Looks every `interval` until `look` returns `Ok`, for at most `limit`. `Err` of `look` is what was seen instead.
-pub async fn until<T, F>(
+pub async fn until<T, F, Look>(
     what: &str,
     clock: Clock,
     limit: Duration,
@@ -27,7 +27,8 @@ pub async fn until<T, F>(
     mut look: F,
 ) -> Result<T, TimedOut>
 where
-    F: AsyncFnMut() -> Result<T, String>,
+    F: FnMut() -> Look,
+    Look: Future<Output = Result<T, String>>,
 {
     let started = clock.now();
     let deadline = started.plus(limit);

@@ -32,6 +32,7 @@ pub struct WorkloadEntry {
     pub example: &'static str,
     /// Checks that make sense of its history.
     pub checks: &'static [&'static str],
-    /// Reads its own keys (the common ones are already taken). `None` after noting a mistake.
+    /// Reads its own keys (the common ones are already taken). Takes every key it
+    /// knows before it returns, also after a mistake, because what is left is reported as unknown. `None` after noting one.
     pub parse: fn(&mut Fields<'_, '_>) -> Option<Box<dyn WorkloadSpec>>,
 }

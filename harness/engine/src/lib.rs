@@ -1,1 +1,22 @@
-//! Plans, runs, journals and measures a scenario
+//! Runs a scenario: plan, phases, inject, journal, sweep, record, judge. Knows no concrete fault, platform or system.
+//!
+//! One dispatcher ([`run`]) owns the state of a run; everything else reports to it.
+
+pub mod folder;
+pub mod interrupt;
+pub mod journal;
+pub mod observe;
+pub mod plan;
+pub mod suite;
+
+mod final_reads;
+mod inject;
+mod load;
+mod meter;
+mod recorder;
+mod run;
+mod storm;
+mod verdict;
+mod watch;
+
+pub use suite::{RunError, RunOptions, run_scenario};

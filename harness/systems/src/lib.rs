@@ -1,1 +1,11 @@
-//! What runs on the nodes: Patroni, and the simulated store
+//! What runs on the nodes: Patroni, and the simulated store.
+//!
+//! A system knows roles, clients and health, and how the lab starts it. It reaches nodes only through a
+//! [`Dialer`](firedrill_core::platform::Dialer) and never knows which platform is behind it.
+
+use firedrill_core::system::SystemEntry;
+
+pub mod patroni;
+
+/// Every system, alphabetical.
+pub static SYSTEMS: &[SystemEntry] = &[patroni::ENTRY];

@@ -1,0 +1,108 @@
+//! Where the agent is: nodes and clients with their namespaces, resolved once at hello.
+
+use std::collections::BTreeMap;
+
+use firedrill_core::action::{Endpoint, ProcessRef};
+use firedrill_core::cluster::{NodeName, ProcessName};
+use firedrill_sys::nft::{self, Keeper};
+use firedrill_sys::process::{self, NetnsId, Process};
+
+use crate::protocol::{Config, Refusal, RefusalKind, Site, TAG};
+
+/// A configuration whose namespaces exist.
+#[derive(Debug)]
+pub struct World {
+    /// As said at hello.
+    pub config: Config,
+    /// Who keeps the tables of cuts in being.
+    pub keeper: Keeper,
+    netns: BTreeMap<NodeName, NetnsId>,
+}
+
+impl World {
+    /// Checks a configuration. Looks at its namespaces and changes nothing.
+    pub fn new(config: Config) -> Result<Self, Refusal> {
+        if !is_tag(&config.tag_prefix) {
+            let what = format!("`{}` is no prefix for tags: it must begin with {TAG}", config.tag_prefix);
+            return Err(Refusal::new(RefusalKind::Malformed, what));
+        }
+        if config.lease_nanos == 0 {
+            return Err(Refusal::new(RefusalKind::Malformed, "a lease of 0 would hold nothing"));
+        }
+        let mut netns = BTreeMap::new();
+        for node in &config.nodes {
+            let id = NetnsId::of_file(&node.site.netns)
+                .map_err(|error| Refusal::system(format!("network namespace of {}", node.name), &error))?;
+            netns.insert(node.name.clone(), id);
+        }
+        Ok(Self { config, keeper: nft::keeper(), netns })
+    }
+
+    /// Where an end of a link is.
+    pub fn site(&self, endpoint: &Endpoint) -> Result<&Site, Refusal> {
+        let found = match endpoint {
+            Endpoint::Node(name) => self.config.nodes.iter().find(|node| node.name == *name).map(|node| &node.site),
+            Endpoint::Clients => self.config.clients.as_ref(),
+        };
+        found.ok_or_else(|| Refusal::new(RefusalKind::NoTarget, format!("there is no {endpoint} here")))
+    }
+
+    /// The living processes of a node, or those of a name, parents first.
+    pub fn processes(&self, node: &NodeName, name: Option<&ProcessName>) -> Result<Vec<Process>, Refusal> {
+        let netns = self
+            .netns
+            .get(node)
+            .ok_or_else(|| Refusal::new(RefusalKind::NoTarget, format!("there is no node {node} here")))?;
+        let mut found =
+            process::in_netns(*netns).map_err(|error| Refusal::system(format!("processes of {node}"), &error))?;
+        found.retain(|process| name.is_none_or(|name| process.is_called(&name.0)));
+        Ok(found)
+    }
+}
+
+/// Whether it is a tag of ours: `fd-` and lower-case letters, digits and dashes.
+pub fn is_tag(tag: &str) -> bool {
+    let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    tag.len() <= 64 && tag.strip_prefix(TAG).is_some_and(|rest| !rest.is_empty() && rest.chars().all(legal))
+}
+
+/// How an undo names a process.
+pub fn reference(process: &Process) -> ProcessRef {
+    ProcessRef { pid: process.pid, start: process.start, name: process.name.clone() }
+}
+
+/// The process of a reference as it is now; `None` if it has ended.
+pub fn find(reference: &ProcessRef) -> Option<Process> {
+    Process::read(reference.pid)
+        .filter(|process| process.start == reference.start && process.state != process::State::Ended)
+}
+
+/// `postgres (12, 15), patroni (9)` for people, at most ten.
+pub fn words<'a>(processes: impl IntoIterator<Item = &'a Process>) -> String {
+    let mut names: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for process in processes.into_iter().take(10) {
+        names.entry(&process.name).or_default().push(process.pid.to_string());
+    }
+    let words: Vec<String> = names.iter().map(|(name, pids)| format!("{name} ({})", pids.join(", "))).collect();
+    words.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_our_tags_are_tags() {
+        for (tag, want) in [
+            ("fd-1a2b-3", true),
+            ("fd-", false),
+            ("filter", false),
+            ("fd-a b", false),
+            ("fd-A", false),
+            ("fd-../x", false),
+            (&format!("fd-{}", "a".repeat(70)), false),
+        ] {
+            assert_eq!(is_tag(tag), want, "{tag}");
+        }
+    }
+}

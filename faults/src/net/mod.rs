@@ -1,0 +1,4 @@
+//! Faults of the network.
+
+pub mod grudge;
+pub mod partition;

@@ -1,0 +1,3 @@
+//! Faults of whole nodes.
+
+pub mod crash;

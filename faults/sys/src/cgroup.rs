@@ -1,0 +1,88 @@
+//! Control groups, both versions: one folder per node, so that resources of a node can be limited as a whole.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::ready::until;
+
+/// Hierarchies of version 1 that a lab joins.
+const WANTED_V1: [&str; 5] = ["freezer", "pids", "memory", "blkio", "cpu"];
+
+/// Roots of the hierarchies this process may make groups in: the one of version 2 if it has controllers, else those of
+/// version 1 that are useful here. Empty when there are none; detected, because machines differ.
+pub fn roots() -> Vec<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let mut v1 = Vec::new();
+    for line in mounts.lines() {
+        let Some((kind, at, options)) = cgroup_mount(line) else { continue };
+        if !may_write(&at) {
+            continue;
+        }
+        if kind == "cgroup2" && fs::read_to_string(at.join("cgroup.controllers")).is_ok_and(|c| !c.trim().is_empty()) {
+            return vec![at];
+        }
+        if kind == "cgroup" && options.split(',').any(|option| WANTED_V1.contains(&option)) {
+            v1.push(at);
+        }
+    }
+    v1.sort();
+    v1.dedup();
+    v1
+}
+
+/// Kind, mount point and super options of a mount of a control group file system (format: `proc_pid_mountinfo(5)`).
+fn cgroup_mount(line: &str) -> Option<(&str, PathBuf, &str)> {
+    let (front, back) = line.split_once(" - ")?;
+    let mut front = front.split(' ').skip(3);
+    let (root, at) = (front.next()?, front.next()?);
+    let mut back = back.split(' ');
+    let (kind, options) = (back.next()?, back.nth(1)?);
+    (kind.starts_with("cgroup") && root == "/").then(|| (kind, PathBuf::from(at), options))
+}
+
+fn may_write(path: &Path) -> bool {
+    nix::unistd::access(path, nix::unistd::AccessFlags::W_OK).is_ok()
+}
+
+/// Makes a group, and the groups above it that are missing.
+pub fn create(group: &Path) -> io::Result<()> {
+    fs::create_dir_all(group)
+}
+
+/// The file to write a process id into so that the process joins.
+pub fn door(group: &Path) -> PathBuf {
+    group.join("cgroup.procs")
+}
+
+/// Removes groups, given children before parents. Waits a little for processes that are still ending.
+pub fn remove(groups: &[PathBuf]) -> io::Result<()> {
+    let mut first_error = Ok(());
+    for group in groups {
+        let removed = until(Duration::from_secs(5), || match fs::remove_dir(group) {
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => Err(error),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Ok(())),
+            other => Ok(other),
+        });
+        match removed {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) | Err(error) => first_error = first_error.and(Err(error)),
+        }
+    }
+    first_error
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mount_lines_are_read() {
+        let v1 = "31 25 0:26 / /sys/fs/cgroup/freezer rw,relatime shared:9 - cgroup cgroup rw,freezer";
+        assert_eq!(cgroup_mount(v1), Some(("cgroup", PathBuf::from("/sys/fs/cgroup/freezer"), "rw,freezer")));
+        let v2 = "30 23 0:25 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate";
+        assert_eq!(cgroup_mount(v2).map(|found| found.0), Some("cgroup2"));
+        assert_eq!(cgroup_mount("22 1 8:1 / / rw - ext4 /dev/sda1 rw"), None);
+    }
+}

@@ -1,0 +1,105 @@
+//! Linux namespaces, for processes with a single thread: unshare, keep, enter, and the maps of user namespaces.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use nix::sched::{CloneFlags, setns};
+
+/// A kind of namespace.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// Users and capabilities.
+    User,
+    /// Process ids, for children to come.
+    Pid,
+    /// Mounts.
+    Mount,
+    /// Network.
+    Net,
+    /// System V IPC and POSIX message queues.
+    Ipc,
+    /// Host name.
+    Uts,
+}
+
+impl Kind {
+    const fn flag(self) -> CloneFlags {
+        match self {
+            Self::User => CloneFlags::CLONE_NEWUSER,
+            Self::Pid => CloneFlags::CLONE_NEWPID,
+            Self::Mount => CloneFlags::CLONE_NEWNS,
+            Self::Net => CloneFlags::CLONE_NEWNET,
+            Self::Ipc => CloneFlags::CLONE_NEWIPC,
+            Self::Uts => CloneFlags::CLONE_NEWUTS,
+        }
+    }
+
+    const fn file(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Pid => "pid",
+            Self::Mount => "mnt",
+            Self::Net => "net",
+            Self::Ipc => "ipc",
+            Self::Uts => "uts",
+        }
+    }
+}
+
+/// Puts the calling process into new namespaces of these kinds.
+pub fn unshare(kinds: &[Kind]) -> io::Result<()> {
+    let flags = kinds.iter().fold(CloneFlags::empty(), |flags, kind| flags | kind.flag());
+    Ok(nix::sched::unshare(flags)?)
+}
+
+/// The calling process's namespace of this kind; the descriptor keeps it alive.
+pub fn open_own(kind: Kind) -> io::Result<OwnedFd> {
+    Ok(File::open(format!("/proc/self/ns/{}", kind.file()))?.into())
+}
+
+/// Moves the calling process into a namespace.
+pub fn enter(namespace: BorrowedFd<'_>) -> io::Result<()> {
+    Ok(setns(namespace, CloneFlags::empty())?)
+}
+
+/// Does `work` inside `namespace`, then goes back to `home`. When the way back is barred the error says so, and the
+/// caller must not go on.
+pub fn inside<T>(
+    namespace: impl AsFd,
+    home: impl AsFd,
+    work: impl FnOnce() -> io::Result<T>,
+) -> io::Result<T> {
+    enter(namespace.as_fd())?;
+    let done = work();
+    enter(home.as_fd())?;
+    done
+}
+
+/// Maps one user and one group of the parent namespace into the user namespace the caller has just made.
+pub fn map_own_user(inside: (u32, u32), outside: (u32, u32)) -> io::Result<()> {
+    // A kernel from before 3.19 has no such file; without it the group map would be refused (user_namespaces(7)).
+    match fs::write("/proc/self/setgroups", "deny") {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    fs::write("/proc/self/uid_map", format!("{} {} 1", inside.0, outside.0))?;
+    fs::write("/proc/self/gid_map", format!("{} {} 1", inside.1, outside.1))
+}
+
+/// Gives the namespace a name: a bind mount of it on the file `path`, which is created.
+pub fn keep_at(kind: Kind, path: &Path) -> io::Result<()> {
+    File::create(path)?;
+    crate::mounts::bind(Path::new(&format!("/proc/self/ns/{}", kind.file())), path)
+}
+
+/// The caller's effective user and group.
+pub fn own_ids() -> (u32, u32) {
+    (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw())
+}
+
+/// Sets the host name of the caller's UTS namespace.
+pub fn set_host_name(name: &str) -> io::Result<()> {
+    Ok(nix::unistd::sethostname(name)?)
+}

@@ -1,0 +1,189 @@
+//! Cuts made in nftables over a netlink socket of our own: one table of family `bridge` for each, which the kernel deletes
+//! when the socket that made it closes (`NFT_TABLE_F_OWNER`, Linux ≥ 5.12).
+//!
+//! Message formats: `linux/netfilter/nf_tables.h`, `linux/netfilter/nfnetlink.h`. A batch is all or nothing.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use nix::sys::socket::sockopt::ReceiveTimeout;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send, setsockopt, socket,
+};
+use nix::sys::time::{TimeVal, TimeValLike};
+use nix::sys::utsname::uname;
+
+use self::message::Body;
+
+mod message;
+
+/// How long the kernel may take to answer, in seconds; it answers in microseconds.
+const PATIENCE: i64 = 5;
+/// The largest answer read at once: the kernel fills dumps up to 32 KiB.
+const BUFFER: usize = 64 << 10;
+/// Answers read for one request, at most.
+const ANSWERS: usize = 10_000;
+
+/// Packets that are dropped: those that come in by one interface of the bridge and would leave by another.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Pair {
+    /// Name of the interface they come in by.
+    pub input: String,
+    /// Name of the interface they would leave by.
+    pub output: String,
+}
+
+/// Who keeps a table in being.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Keeper {
+    /// The socket: the table goes when it closes.
+    Socket,
+    /// Nobody: the table stays until it is deleted.
+    Nobody,
+}
+
+/// Whether this kernel has tables that die with their socket.
+pub fn keeper() -> Keeper {
+    let release = uname().map(|names| names.release().to_string_lossy().into_owned()).unwrap_or_default();
+    keeper_of(&release)
+}
+
+fn keeper_of(release: &str) -> Keeper {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map_while(|part| part.parse::<u32>().ok());
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if version >= (5, 12) { Keeper::Socket } else { Keeper::Nobody }
+}
+
+/// A table that drops IPv4 packets between pairs of interfaces, in the network namespace of the thread that made it.
+/// ARP passes, so senders see silence and never "host unreachable".
+#[derive(Debug)]
+pub struct DropTable {
+    socket: Socket,
+    name: String,
+}
+
+impl DropTable {
+    /// Makes the table with all its rules in one transaction. On an error nothing of it is there.
+    pub fn create(name: &str, pairs: &[Pair], keeper: Keeper) -> io::Result<Self> {
+        let mut socket = Socket::open()?;
+        let mut bodies = vec![Body::table(name, keeper == Keeper::Socket), Body::forward_chain(name)];
+        bodies.extend(pairs.iter().map(|pair| Body::drop_rule(name, &pair.input, &pair.output)));
+        socket.transact(&bodies)?;
+        Ok(Self { socket, name: name.to_owned() })
+    }
+
+    /// Deletes the table. The socket closes in any case.
+    pub fn delete(mut self) -> io::Result<()> {
+        self.socket.transact(&[Body::delete_table(&self.name)])
+    }
+}
+
+/// Deletes a table that nobody keeps, by its name; fine if there is none. `EPERM` if another socket owns it.
+pub fn delete_table(name: &str) -> io::Result<()> {
+    match Socket::open()?.transact(&[Body::delete_table(name)]) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// Names of the tables of family `bridge` in this network namespace that begin with `prefix`, sorted.
+pub fn tables(prefix: &str) -> io::Result<Vec<String>> {
+    let mut names = Socket::open()?.dump(&Body::list_tables())?;
+    names.retain(|name| name.starts_with(prefix));
+    names.sort();
+    Ok(names)
+}
+
+/// A netlink socket to nftables.
+#[derive(Debug)]
+struct Socket {
+    fd: OwnedFd,
+    sequence: u32,
+}
+
+impl Socket {
+    fn open() -> io::Result<Self> {
+        let protocol = SockProtocol::NetlinkNetFilter;
+        let fd = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)?;
+        bind(fd.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
+        setsockopt(&fd, ReceiveTimeout, &TimeVal::seconds(PATIENCE))?;
+        Ok(Self { fd, sequence: 1 })
+    }
+
+    /// Sends all as one batch and waits until the kernel has acknowledged each.
+    fn transact(&mut self, bodies: &[Body]) -> io::Result<()> {
+        let first = self.sequence;
+        let (batch, last) = message::batch(bodies, first);
+        self.sequence = last + 1;
+        send(self.fd.as_raw_fd(), &batch, MsgFlags::empty())?;
+        // The batch's begin has number `first`; its end has `last`. Neither is acknowledged unless the batch itself fails.
+        let mut waiting = bodies.len();
+        let mut failure = None;
+        for _ in 0..ANSWERS {
+            let datagram = match self.receive() {
+                Ok(datagram) => datagram,
+                // A failed batch is answered message by message; silence after a failure is its end.
+                Err(error) => return Err(failure.unwrap_or(error)),
+            };
+            for answer in message::answers(&datagram) {
+                match answer.error_number() {
+                    Some(0) => waiting = waiting.saturating_sub(1),
+                    Some(errno) => {
+                        failure.get_or_insert_with(|| io::Error::from_raw_os_error(errno));
+                        waiting = if answer.sequence == first { 0 } else { waiting.saturating_sub(1) };
+                    }
+                    None => {}
+                }
+            }
+            if waiting == 0 {
+                return failure.map_or(Ok(()), Err);
+            }
+        }
+        Err(io::Error::new(io::ErrorKind::InvalidData, "the kernel answers without end"))
+    }
+
+    /// Asks for a list of tables and reads it to its end.
+    fn dump(&mut self, body: &Body) -> io::Result<Vec<String>> {
+        let request = message::single(body, self.sequence);
+        send(self.fd.as_raw_fd(), &request, MsgFlags::empty())?;
+        let mut names = Vec::new();
+        for _ in 0..ANSWERS {
+            let datagram = self.receive()?;
+            for answer in message::answers(&datagram) {
+                if let Some(errno) = answer.error_number().filter(|errno| *errno != 0) {
+                    return Err(io::Error::from_raw_os_error(errno));
+                }
+                if answer.is_done() {
+                    return Ok(names);
+                }
+                names.extend(answer.table_name());
+            }
+        }
+        Err(io::Error::new(io::ErrorKind::InvalidData, "the kernel lists without end"))
+    }
+
+    fn receive(&self) -> io::Result<Vec<u8>> {
+        let mut buffer = vec![0; BUFFER];
+        let length = recv(self.fd.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
+        buffer.truncate(length);
+        Ok(buffer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn owned_tables_need_linux_5_12() {
+        for (release, want) in [
+            ("6.18.44-fc", Keeper::Socket),
+            ("5.12.0", Keeper::Socket),
+            ("5.11.22-generic", Keeper::Nobody),
+            ("4.18.0-553.el8", Keeper::Nobody),
+            ("", Keeper::Nobody),
+        ] {
+            assert_eq!(keeper_of(release), want, "{release}");
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! Netlink messages of nftables as bytes: `linux/netlink.h`, `linux/netfilter/nf_tables.h`. Knows no socket.
+//!
+//! Headers are in the machine's byte order, numbers in attributes in the network's.
+
+const NLMSG_ERROR: u16 = 2;
+const NLMSG_DONE: u16 = 3;
+const BATCH_BEGIN: u16 = 0x10;
+const BATCH_END: u16 = 0x11;
+/// `NFNL_SUBSYS_NFTABLES`.
+const SUBSYSTEM: u16 = 10;
+const NEW_TABLE: u16 = 0;
+const GET_TABLE: u16 = 1;
+const DELETE_TABLE: u16 = 2;
+const NEW_CHAIN: u16 = 3;
+const NEW_RULE: u16 = 6;
+
+const REQUEST: u16 = 0x1;
+const ACK: u16 = 0x4;
+const DUMP: u16 = 0x300;
+const EXCL: u16 = 0x200;
+const CREATE: u16 = 0x400;
+const APPEND: u16 = 0x800;
+const NESTED: u16 = 0x8000;
+
+/// `NFPROTO_BRIDGE`.
+const BRIDGE: u8 = 7;
+/// `NFT_TABLE_F_OWNER`.
+const OWNER: u32 = 2;
+/// `NF_BR_FORWARD`.
+const FORWARD: u32 = 2;
+/// `NF_BR_PRI_FILTER_BRIDGED`.
+const PRIORITY: i32 = -200;
+/// `NFT_META_PROTOCOL`, `NFT_META_IIFNAME`, `NFT_META_OIFNAME`.
+const META_PROTOCOL: u32 = 1;
+const META_INPUT_NAME: u32 = 6;
+const META_OUTPUT_NAME: u32 = 7;
+/// `NFT_REG_1`.
+const REGISTER: u32 = 1;
+/// `ETH_P_IP`.
+const IPV4: [u8; 2] = [0x08, 0x00];
+/// `IFNAMSIZ`: names are compared whole, padded with zeros.
+const NAME_SIZE: usize = 16;
+const HEADER: usize = 16;
+const FAMILY_HEADER: usize = 4;
+
+/// One message without its sequence number.
+pub(crate) struct Body {
+    kind: u16,
+    flags: u16,
+    attributes: Vec<u8>,
+}
+
+impl Body {
+    /// A new table.
+    pub(crate) fn table(name: &str, owned: bool) -> Self {
+        let mut attributes = text(1, name);
+        if owned {
+            attributes.extend(number(2, OWNER));
+        }
+        Self { kind: NEW_TABLE, flags: REQUEST | ACK | CREATE | EXCL, attributes }
+    }
+
+    /// A base chain `forward` in the bridge's forward hook, at the priority of bridge filters, that accepts.
+    pub(crate) fn forward_chain(table: &str) -> Self {
+        let hook = [number(1, FORWARD), attribute(2, &PRIORITY.to_be_bytes())].concat();
+        let attributes = [text(1, table), text(3, "forward"), nested(4, &hook), text(7, "filter")].concat();
+        Self { kind: NEW_CHAIN, flags: REQUEST | ACK | CREATE | EXCL, attributes }
+    }
+
+    /// `iifname <input> oifname <output> ether type ip drop`.
+    pub(crate) fn drop_rule(table: &str, input: &str, output: &str) -> Self {
+        let expressions = [
+            meta(META_INPUT_NAME),
+            equals(&padded(input)),
+            meta(META_OUTPUT_NAME),
+            equals(&padded(output)),
+            meta(META_PROTOCOL),
+            equals(&IPV4),
+            drop_verdict(),
+        ]
+        .concat();
+        let attributes = [text(1, table), text(2, "forward"), nested(4, &expressions)].concat();
+        Self { kind: NEW_RULE, flags: REQUEST | ACK | CREATE | APPEND, attributes }
+    }
+
+    /// Deletes a table with all that is in it.
+    pub(crate) fn delete_table(name: &str) -> Self {
+        Self { kind: DELETE_TABLE, flags: REQUEST | ACK, attributes: text(1, name) }
+    }
+
+    /// Lists the tables.
+    pub(crate) fn list_tables() -> Self {
+        Self { kind: GET_TABLE, flags: REQUEST | DUMP, attributes: Vec::new() }
+    }
+}
+
+/// A whole batch, numbered from `first`, and the number of its end.
+pub(crate) fn batch(bodies: &[Body], first: u32) -> (Vec<u8>, u32) {
+    let mut bytes = encode(BATCH_BEGIN, REQUEST, first, 0, SUBSYSTEM, &[]);
+    let mut sequence = first;
+    for body in bodies {
+        sequence += 1;
+        bytes.extend(encode(SUBSYSTEM << 8 | body.kind, body.flags, sequence, BRIDGE, 0, &body.attributes));
+    }
+    sequence += 1;
+    bytes.extend(encode(BATCH_END, REQUEST, sequence, 0, SUBSYSTEM, &[]));
+    (bytes, sequence)
+}
+
+/// One message on its own.
+pub(crate) fn single(body: &Body, sequence: u32) -> Vec<u8> {
+    encode(SUBSYSTEM << 8 | body.kind, body.flags, sequence, BRIDGE, 0, &body.attributes)
+}
+
+fn encode(kind: u16, flags: u16, sequence: u32, family: u8, resource: u16, attributes: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(HEADER + FAMILY_HEADER + attributes.len()).unwrap_or(u32::MAX);
+    let mut bytes = Vec::with_capacity(HEADER + FAMILY_HEADER + attributes.len());
+    bytes.extend(length.to_ne_bytes());
+    bytes.extend(kind.to_ne_bytes());
+    bytes.extend(flags.to_ne_bytes());
+    bytes.extend(sequence.to_ne_bytes());
+    bytes.extend(0_u32.to_ne_bytes());
+    bytes.extend([family, 0]);
+    bytes.extend(resource.to_be_bytes());
+    bytes.extend(attributes);
+    bytes
+}
+
+fn attribute(kind: u16, payload: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(payload.len() + 4).unwrap_or(u16::MAX);
+    let mut bytes = Vec::with_capacity(payload.len() + 8);
+    bytes.extend(length.to_ne_bytes());
+    bytes.extend(kind.to_ne_bytes());
+    bytes.extend(payload);
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    bytes
+}
+
+fn nested(kind: u16, payload: &[u8]) -> Vec<u8> {
+    attribute(kind | NESTED, payload)
+}
+
+fn number(kind: u16, value: u32) -> Vec<u8> {
+    attribute(kind, &value.to_be_bytes())
+}
+
+fn text(kind: u16, value: &str) -> Vec<u8> {
+    attribute(kind, &[value.as_bytes(), &[0]].concat())
+}
+
+fn expression(name: &str, data: &[u8]) -> Vec<u8> {
+    nested(1, &[text(1, name), nested(2, data)].concat())
+}
+
+fn meta(key: u32) -> Vec<u8> {
+    expression("meta", &[number(1, REGISTER), number(2, key)].concat())
+}
+
+fn equals(value: &[u8]) -> Vec<u8> {
+    expression("cmp", &[number(1, REGISTER), number(2, 0), nested(3, &attribute(1, value))].concat())
+}
+
+fn drop_verdict() -> Vec<u8> {
+    expression("immediate", &[number(1, 0), nested(2, &nested(2, &number(1, 0)))].concat())
+}
+
+fn padded(name: &str) -> [u8; NAME_SIZE] {
+    let mut bytes = [0; NAME_SIZE];
+    for (place, byte) in bytes.iter_mut().take(NAME_SIZE - 1).zip(name.bytes()) {
+        *place = byte;
+    }
+    bytes
+}
+
+/// One message of the kernel.
+pub(crate) struct Answer<'a> {
+    kind: u16,
+    /// The number of the request it answers.
+    pub(crate) sequence: u32,
+    payload: &'a [u8],
+}
+
+/// The messages in a datagram; what is cut off is left out.
+pub(crate) fn answers(mut datagram: &[u8]) -> Vec<Answer<'_>> {
+    let mut answers = Vec::new();
+    while let (Some(length), Some(kind), Some(sequence)) = (u32_at(datagram, 0), u16_at(datagram, 4), u32_at(datagram, 8)) {
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        let Some(payload) = datagram.get(HEADER..length) else { break };
+        answers.push(Answer { kind, sequence, payload });
+        datagram = datagram.get(length.next_multiple_of(4)..).unwrap_or_default();
+    }
+    answers
+}
+
+impl Answer<'_> {
+    /// For an acknowledgement: 0, or the error number.
+    pub(crate) fn error_number(&self) -> Option<i32> {
+        if self.kind != NLMSG_ERROR {
+            return None;
+        }
+        let code: [u8; 4] = self.payload.get(..4)?.try_into().ok()?;
+        Some(i32::from_ne_bytes(code).saturating_neg())
+    }
+
+    /// Whether a list ends here.
+    pub(crate) fn is_done(&self) -> bool {
+        self.kind == NLMSG_DONE
+    }
+
+    /// For a table of family `bridge`: its name.
+    pub(crate) fn table_name(&self) -> Option<String> {
+        if self.kind != SUBSYSTEM << 8 | NEW_TABLE || self.payload.first() != Some(&BRIDGE) {
+            return None;
+        }
+        let mut rest = self.payload.get(FAMILY_HEADER..)?;
+        while let (Some(length), Some(kind)) = (u16_at(rest, 0), u16_at(rest, 2)) {
+            let length = usize::from(length);
+            let value = rest.get(4..length)?;
+            if kind & !NESTED == 1 {
+                let name = value.split(|byte| *byte == 0).next()?;
+                return String::from_utf8(name.to_vec()).ok();
+            }
+            rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+        }
+        None
+    }
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attributes_are_padded_but_count_only_their_content() {
+        let bytes = text(1, "fd-a");
+        assert_eq!(bytes.len(), 12);
+        assert_eq!(u16_at(&bytes, 0), Some(9));
+    }
+
+    #[test]
+    fn cut_off_answers_are_left_out() {
+        let whole = single(&Body::table("fd-a", true), 7);
+        assert_eq!(answers(&whole).len(), 1);
+        assert_eq!(answers(&whole)[0].table_name().as_deref(), Some("fd-a"));
+        assert!(answers(&whole[..whole.len() - 1]).is_empty());
+        assert!(answers(&[0; 64]).is_empty());
+    }
+}

@@ -1,0 +1,127 @@
+//! Tagged datagrams between network namespaces: whether packets really pass, without asking what would stop them.
+
+use std::fs::File;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::thread;
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sched::{CloneFlags, setns};
+
+use crate::clock;
+
+/// Datagrams sent for each direction.
+pub const DATAGRAMS: usize = 3;
+/// Time between two datagrams of one direction.
+const SPACING: Duration = Duration::from_millis(4);
+/// How long after the last was sent one may still arrive.
+const PATIENCE: Duration = Duration::from_millis(300);
+
+/// Makes sockets in one network namespace. A socket belongs to the namespace of the thread that made it, so one thread
+/// stays in there for as long as this exists; the sockets themselves may be used by any thread.
+#[derive(Debug)]
+pub struct SocketMaker {
+    orders: Sender<(Ipv4Addr, SyncSender<io::Result<UdpSocket>>)>,
+}
+
+impl SocketMaker {
+    /// Enters the namespace that a file is. Errors are told by [`SocketMaker::udp`].
+    pub fn start(netns: PathBuf) -> io::Result<Self> {
+        let (orders, incoming) = channel();
+        thread::Builder::new().name("sockets".to_owned()).spawn(move || make_sockets(&netns, &incoming))?;
+        Ok(Self { orders })
+    }
+
+    /// A UDP socket bound to `address` and a free port.
+    pub fn udp(&self, address: Ipv4Addr) -> io::Result<UdpSocket> {
+        let gone = || io::Error::other("the thread in the namespace has ended");
+        let (reply, answer) = sync_channel(1);
+        self.orders.send((address, reply)).map_err(|_| gone())?;
+        answer.recv().map_err(|_| gone())?
+    }
+}
+
+fn make_sockets(netns: &PathBuf, orders: &Receiver<(Ipv4Addr, SyncSender<io::Result<UdpSocket>>)>) {
+    let entered = File::open(netns).and_then(|file| Ok(setns(file, CloneFlags::CLONE_NEWNET)?));
+    for (address, reply) in orders {
+        let made = match &entered {
+            Ok(()) => UdpSocket::bind(SocketAddrV4::new(address, 0)),
+            Err(error) => Err(io::Error::new(error.kind(), format!("cannot enter {}: {error}", netns.display()))),
+        };
+        // Whoever asked waits in `udp`; if it does not, nobody misses the socket.
+        drop(reply.send(made));
+    }
+}
+
+/// One direction to be tried: sockets at both ends.
+#[derive(Debug)]
+pub struct Direction {
+    sender: UdpSocket,
+    receiver: UdpSocket,
+    to: SocketAddr,
+}
+
+impl Direction {
+    /// From a socket in the sender's namespace to one in the receiver's.
+    pub fn new(sender: UdpSocket, receiver: UdpSocket) -> io::Result<Self> {
+        sender.set_nonblocking(true)?;
+        receiver.set_nonblocking(true)?;
+        let to = receiver.local_addr()?;
+        Ok(Self { sender, receiver, to })
+    }
+}
+
+/// Sends [`DATAGRAMS`] along each direction at the same time; how many arrived, or why they could not be sent.
+/// `tag` makes them recognisable in a capture, and with the time of sending unlike all others.
+pub fn try_directions(directions: &[Direction], tag: &str) -> Vec<io::Result<usize>> {
+    let nonce = clock::boottime_nanos();
+    let payload = |direction: usize, number: usize| format!("{tag} {nonce} {direction} {number}").into_bytes();
+    let mut results: Vec<io::Result<usize>> = directions.iter().map(|_| Ok(0)).collect();
+    for number in 0..DATAGRAMS {
+        for (index, direction) in directions.iter().enumerate() {
+            if let Err(error) = direction.sender.send_to(&payload(index, number), direction.to) {
+                results[index] = Err(error);
+            }
+        }
+        gather(directions, &payload, &mut results, SPACING);
+    }
+    gather(directions, &payload, &mut results, PATIENCE);
+    results
+}
+
+/// Counts what arrives within `limit`; returns early when nothing more can.
+fn gather(
+    directions: &[Direction],
+    payload: &impl Fn(usize, usize) -> Vec<u8>,
+    results: &mut [io::Result<usize>],
+    limit: Duration,
+) {
+    let mut buffer = [0; 512];
+    clock::until(limit, Duration::ZERO, || {
+        for (index, direction) in directions.iter().enumerate() {
+            // Non-blocking: ends when nothing is there. What others send to this port is not counted.
+            while let Ok(length) = direction.receiver.recv(&mut buffer) {
+                let ours = (0..DATAGRAMS).any(|number| buffer.get(..length) == Some(&payload(index, number)));
+                if let (true, Ok(count)) = (ours, &mut results[index]) {
+                    *count += 1;
+                }
+            }
+        }
+        let done = results.iter().all(|result| result.as_ref().map_or(true, |count| *count >= DATAGRAMS));
+        if !done {
+            wait_for_any(directions);
+        }
+        done.then_some(())
+    });
+}
+
+/// Waits until something is there, at most two milliseconds.
+fn wait_for_any(directions: &[Direction]) {
+    let mut waits: Vec<PollFd<'_>> =
+        directions.iter().map(|direction| PollFd::new(direction.receiver.as_fd(), PollFlags::POLLIN)).collect();
+    drop(poll(&mut waits, PollTimeout::from(2_u8)));
+}

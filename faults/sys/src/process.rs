@@ -1,0 +1,212 @@
+//! Processes as `/proc` shows them: who is in a network namespace, what state they are in, and signals to them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use nix::errno::Errno;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask};
+use nix::unistd::Pid;
+
+/// A network namespace, by the device and inode of its nsfs file.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct NetnsId {
+    device: u64,
+    inode: u64,
+}
+
+impl NetnsId {
+    /// Of the namespace that a file is (an nsfs mount or `/proc/PID/ns/net`).
+    pub fn of_file(path: &Path) -> io::Result<Self> {
+        let metadata = fs::metadata(path)?;
+        Ok(Self { device: metadata.dev(), inode: metadata.ino() })
+    }
+}
+
+/// What a process is doing, as far as it matters here.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum State {
+    /// Stopped by a signal (`T`), or by a debugger (`t`).
+    Stopped,
+    /// Ended, and not yet waited for (`Z`, `X`).
+    Ended,
+    /// Anything else.
+    Alive,
+}
+
+/// One process, as it was when it was looked at.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Process {
+    /// Process id, in the pid namespace of `/proc`.
+    pub pid: i32,
+    /// Its parent.
+    pub parent: i32,
+    /// Start in clock ticks since boot.
+    pub start: u64,
+    /// Command name, at most 15 bytes.
+    pub name: String,
+    /// What it is doing.
+    pub state: State,
+}
+
+impl Process {
+    /// Reads one; `None` if there is none of that number.
+    pub fn read(pid: i32) -> Option<Self> {
+        parse_stat(&String::from_utf8_lossy(&fs::read(format!("/proc/{pid}/stat")).ok()?))
+    }
+
+    /// Whether people would call it `name`: its command name, or, for a script, the file that is interpreted.
+    pub fn is_called(&self, name: &str) -> bool {
+        let short: String = name.chars().take(15).collect();
+        self.name == short || fs::read(format!("/proc/{}/cmdline", self.pid)).is_ok_and(|line| runs_script(&line, name))
+    }
+}
+
+const INTERPRETERS: [&str; 7] = ["bash", "dash", "java", "perl", "python", "ruby", "sh"];
+
+/// Whether a command line (separated by zeros) is the program `name` or an interpreter running a file called so.
+fn runs_script(command_line: &[u8], name: &str) -> bool {
+    let words: Vec<String> =
+        command_line.split(|byte| *byte == 0).take(2).map(|word| String::from_utf8_lossy(word).into_owned()).collect();
+    let base = |word: &str| Path::new(word).file_name().map(|base| base.to_string_lossy().into_owned());
+    let Some(program) = words.first().and_then(|word| base(word)) else { return false };
+    let version = |rest: &str| rest.chars().all(|c| c.is_ascii_digit() || c == '.');
+    let interprets = INTERPRETERS.iter().any(|known| program.strip_prefix(known).is_some_and(version));
+    program == name || interprets && words.get(1).and_then(|word| base(word)).is_some_and(|script| script == name)
+}
+
+/// `pid (name) state ppid … start`, see `proc_pid_stat(5)`. The name may hold anything, brackets too.
+fn parse_stat(text: &str) -> Option<Process> {
+    let (open, close) = (text.find('(')?, text.rfind(')')?);
+    let fields: Vec<&str> = text.get(close + 1..)?.split_ascii_whitespace().collect();
+    let state = match *fields.first()? {
+        "T" | "t" => State::Stopped,
+        "Z" | "X" | "x" => State::Ended,
+        _ => State::Alive,
+    };
+    Some(Process {
+        pid: text.get(..open)?.trim().parse().ok()?,
+        parent: fields.get(1)?.parse().ok()?,
+        start: fields.get(19)?.parse().ok()?,
+        name: text.get(open + 1..close)?.to_owned(),
+        state,
+    })
+}
+
+/// The living processes in a network namespace, parents before their children; without this process and pid 1.
+pub fn in_netns(netns: NetnsId) -> io::Result<Vec<Process>> {
+    let own = Pid::this().as_raw();
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+        if pid == 1 || pid == own {
+            continue;
+        }
+        // A process that ends meanwhile has neither a namespace nor a line.
+        let theirs = NetnsId::of_file(Path::new(&format!("/proc/{pid}/ns/net")));
+        if theirs.is_ok_and(|theirs| theirs == netns) {
+            found.extend(Process::read(pid).filter(|process| process.state != State::Ended));
+        }
+    }
+    Ok(parents_first(found))
+}
+
+fn parents_first(processes: Vec<Process>) -> Vec<Process> {
+    let parents: BTreeMap<i32, i32> = processes.iter().map(|process| (process.pid, process.parent)).collect();
+    let depth = |pid: i32| {
+        let ancestors = std::iter::successors(Some(pid), |pid| parents.get(pid).copied());
+        ancestors.take(parents.len() + 1).count()
+    };
+    let mut ordered: Vec<(usize, Process)> = processes.into_iter().map(|process| (depth(process.pid), process)).collect();
+    ordered.sort_by_key(|(depth, process)| (*depth, process.start, process.pid));
+    ordered.into_iter().map(|(_, process)| process).collect()
+}
+
+/// Sends a signal by number to the process of that number and start. `Ok(false)` if it is gone or is another one by now.
+pub fn signal(pid: i32, start: u64, number: i32) -> io::Result<bool> {
+    let signal = Signal::try_from(number)?;
+    if Process::read(pid).is_none_or(|process| process.start != start || process.state == State::Ended) {
+        return Ok(false);
+    }
+    match nix::sys::signal::kill(Pid::from_raw(pid), signal) {
+        Ok(()) => Ok(true),
+        Err(Errno::ESRCH) => Ok(false),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// The signals by which a process is asked to end: blocked in this thread and those it starts, to be waited for.
+#[derive(Debug)]
+pub struct EndSignals(SigSet);
+
+impl EndSignals {
+    /// Blocks SIGTERM, SIGINT and SIGHUP. To be called before the first thread is started.
+    pub fn block() -> io::Result<Self> {
+        let set: SigSet = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP].into_iter().collect();
+        pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&set), None)?;
+        Ok(Self(set))
+    }
+
+    /// Waits for SIGTERM. SIGINT and SIGHUP go to a whole terminal's processes; whoever owns this one answers them.
+    pub fn wait_for_term(&self) -> io::Result<()> {
+        while self.0.wait()? != Signal::SIGTERM {}
+        Ok(())
+    }
+}
+
+/// Starts the program of this process once more, with `argument`, a pipe as its standard input and no standard output,
+/// in a process group of its own.
+#[expect(clippy::disallowed_methods, reason = "this crate is where commands belong")]
+pub fn start_self(argument: &str) -> io::Result<Child> {
+    use std::os::unix::process::CommandExt;
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0("firedrill-agent").arg(argument).process_group(0);
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_may_hold_brackets_and_blanks() {
+        let line = "42 (a) (b c) T 7 42 42 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 1234 0 0";
+        let process = parse_stat(line).expect("parses");
+        assert_eq!((process.pid, process.parent, process.start), (42, 7, 1234));
+        assert_eq!((process.name.as_str(), process.state), ("a) (b c", State::Stopped));
+        assert_eq!(parse_stat("42 (a"), None);
+        assert_eq!(parse_stat(""), None);
+    }
+
+    #[test]
+    fn scripts_are_called_by_their_file() {
+        for (line, name, want) in [
+            ("/usr/bin/python3\0/usr/bin/patroni\0/etc/p.yml", "patroni", true),
+            ("/usr/bin/python3.11\0/usr/bin/patroni\0", "patroni", true),
+            ("/usr/bin/psql\0postgres\0", "postgres", false),
+            ("/usr/lib/postgresql/15/bin/postgres\0-D\0", "postgres", true),
+            ("python3\0-c\0patroni", "patroni", false),
+            ("pythonic\0patroni", "patroni", false),
+            ("", "patroni", false),
+        ] {
+            assert_eq!(runs_script(line.as_bytes(), name), want, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn parents_come_before_children_whatever_their_numbers() {
+        let process = |pid, parent| Process { pid, parent, start: 1, name: String::new(), state: State::Alive };
+        let ordered = parents_first(vec![process(3, 9), process(9, 1), process(5, 3), process(20, 9)]);
+        assert_eq!(ordered.iter().map(|process| process.pid).collect::<Vec<_>>(), [9, 3, 20, 5]);
+    }
+
+    #[test]
+    fn a_later_process_of_the_same_number_is_not_signalled() {
+        let own = Process::read(Pid::this().as_raw()).expect("this process");
+        assert_eq!(signal(own.pid, own.start + 1, 15).ok(), Some(false));
+        assert!(signal(own.pid, own.start + 1, 10_000).is_err());
+    }
+}

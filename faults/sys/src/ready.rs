@@ -1,0 +1,53 @@
+//! Waiting without an async runtime: for descriptors, and for conditions that nothing announces.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+/// How often [`until`] looks.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// What to wait for on a descriptor.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Want {
+    /// Something to read, or the end.
+    Read,
+    /// Room to write, or something to read, or the end.
+    ReadOrWrite,
+    /// Room to write, or an error.
+    Write,
+}
+
+/// Waits until one of the descriptors is ready, for at most `limit` (for ever if `None`). One answer per descriptor.
+pub fn any(fds: &[(BorrowedFd<'_>, Want)], limit: Option<Duration>) -> io::Result<Vec<bool>> {
+    let flags = |want: Want| match want {
+        Want::Read => PollFlags::POLLIN,
+        Want::ReadOrWrite => PollFlags::POLLIN | PollFlags::POLLOUT,
+        Want::Write => PollFlags::POLLOUT,
+    };
+    let mut polled: Vec<PollFd<'_>> = fds.iter().map(|(fd, want)| PollFd::new(*fd, flags(*want))).collect();
+    let limit = limit.map_or(PollTimeout::NONE, |limit| PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX));
+    match poll(&mut polled, limit) {
+        Ok(_) => Ok(polled.iter().map(|fd| fd.revents().is_some_and(|events| !events.is_empty())).collect()),
+        Err(nix::errno::Errno::EINTR) => Ok(vec![false; fds.len()]),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Looks again and again until `look` returns `Ok`, for at most about `limit`; then returns its last error.
+pub fn until<T, E>(limit: Duration, mut look: impl FnMut() -> Result<T, E>) -> Result<T, E> {
+    let mut waited = Duration::ZERO;
+    loop {
+        match look() {
+            Err(_) if waited < limit => {}
+            done => return done,
+        }
+        // With no descriptors poll only passes time; a signal that cuts it short makes the next look come earlier.
+        if any(&[], Some(LOOK_EVERY)).is_err() {
+            return look();
+        }
+        waited += LOOK_EVERY;
+    }
+}

@@ -1,0 +1,242 @@
+//! The command line: verbs, options and what `--help` says.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use firedrill_core::seed::Seed;
+
+/// What every `--help` ends with. The numbers are those of [`firedrill_core::verdict::exit`].
+pub const EXIT_CODES: &str = "\
+Exit codes:
+   0  everything holds
+   1  FAIL     an invariant is broken (or a known-bad scenario no longer finds it)
+   2           the scenario or the command line is wrong; nothing was touched
+   3  SLOW     an objective is missed
+   4  INVALID  the run proves nothing: a fault did not bite, not steady, no load
+   5  DIRTY    something was left behind; what, and how to remove it, is printed
+   6  ABORTED  a halt condition or Ctrl-C; everything was healed
+   7           this environment lacks something; nothing was touched
+  70           a bug of firedrill: please report it";
+
+/// Injects faults into a real cluster while clients write to it, and says what was lost, what diverged and how long
+/// recovery took.
+#[derive(Parser, Debug)]
+#[command(name = "firedrill", version, after_help = EXIT_CODES, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// The verbs.
+#[derive(Subcommand, Debug)]
+pub enum Verb {
+    /// Run scenarios and judge them
+    Run(RunArgs),
+    /// Say what a run would do, and touch nothing
+    Plan(PlanArgs),
+    /// Check scenario files and say everything that is wrong with them
+    Validate(ValidateArgs),
+    /// List what scenarios can use
+    List(ListArgs),
+    /// Judge a recorded run again
+    Judge(JudgeArgs),
+    /// Render the report of a recorded run again
+    Report(ReportArgs),
+    /// Undo what a run left in force
+    Heal(HealArgs),
+    /// Start a scenario's cluster, leave it running and say how to reach it
+    Up(UpArgs),
+    /// Remove a cluster that `up` left running
+    Down(DownArgs),
+}
+
+/// Which scenarios.
+#[derive(Args, Debug)]
+pub struct FilesArgs {
+    /// Scenario files, or folders: every scenario below them, in name order
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Only scenarios with this tag; given several times, with any of them
+    #[arg(long = "tag", value_name = "TAG")]
+    pub tags: Vec<String>,
+}
+
+/// `run`.
+#[derive(Args, Debug)]
+#[command(after_help = EXIT_CODES)]
+pub struct RunArgs {
+    /// Which scenarios.
+    #[command(flatten)]
+    pub scenarios: FilesArgs,
+    /// Seed of everything random; the default is the scenario's, or a new one that is printed
+    #[arg(long)]
+    pub seed: Option<Seed>,
+    /// Run each scenario so many times, each with a fresh cluster; the default is the scenario's
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub repeat: Option<u32>,
+    /// Folder to record runs in
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    pub out: PathBuf,
+    /// Also write one JUnit file of all scenarios
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+    /// Run on this platform instead of the scenario's
+    #[arg(long = "on", value_name = "PLATFORM")]
+    pub platform: Option<String>,
+    /// Start from nothing: neither use nor save the cached cluster template
+    #[arg(long)]
+    pub no_template: bool,
+}
+
+/// `plan`.
+#[derive(Args, Debug)]
+pub struct PlanArgs {
+    /// Which scenarios.
+    #[command(flatten)]
+    pub scenarios: FilesArgs,
+    /// Seed of everything random; the default is the scenario's, or 0
+    #[arg(long)]
+    pub seed: Option<Seed>,
+    /// Plan for this platform instead of the scenario's
+    #[arg(long = "on", value_name = "PLATFORM")]
+    pub platform: Option<String>,
+    /// Resolve the targets on a cluster that `up` left running
+    #[arg(long, value_name = "ID")]
+    pub against: Option<String>,
+}
+
+/// `validate`.
+#[derive(Args, Debug)]
+pub struct ValidateArgs {
+    /// Which scenarios.
+    #[command(flatten)]
+    pub scenarios: FilesArgs,
+    /// Check for this platform instead of the scenario's
+    #[arg(long = "on", value_name = "PLATFORM")]
+    pub platform: Option<String>,
+}
+
+/// What can be listed.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Family {
+    /// What can be injected
+    Faults,
+    /// What can run on the nodes
+    Systems,
+    /// Where nodes can live
+    Platforms,
+    /// What clients can do
+    Workloads,
+    /// What invariants can claim
+    Checks,
+    /// How a run can be reported
+    Reporters,
+}
+
+/// `list`.
+#[derive(Args, Debug)]
+pub struct ListArgs {
+    /// What to list; everything when absent
+    pub family: Option<Family>,
+    /// Show one of them, with an example
+    #[arg(requires = "family")]
+    pub name: Option<String>,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `judge`.
+#[derive(Args, Debug)]
+#[command(after_help = EXIT_CODES)]
+pub struct JudgeArgs {
+    /// The folder of a recorded run (`runs/<id>`, or one repeat of it)
+    #[arg(value_name = "RUN")]
+    pub run: PathBuf,
+    /// Also write the verdict as JUnit
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+}
+
+/// `report`.
+#[derive(Args, Debug)]
+pub struct ReportArgs {
+    /// The folder of a recorded run (`runs/<id>`), or its run.json; several go into one JUnit file
+    #[arg(required = true, value_name = "RUN")]
+    pub runs: Vec<PathBuf>,
+    /// A reporter (`firedrill list reporters`)
+    #[arg(long, default_value = "console", value_name = "REPORTER")]
+    pub format: String,
+    /// Write to this file instead of the terminal
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+/// `heal`.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+pub struct HealArgs {
+    /// The run, by its folder or its id
+    #[arg(value_name = "RUN")]
+    pub run: Option<String>,
+    /// Everything that ended runs left on this machine; runs that are alive are spared
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// `up`.
+#[derive(Args, Debug)]
+pub struct UpArgs {
+    /// The scenario whose cluster is started; its faults and load are not
+    #[arg(value_name = "SCENARIO")]
+    pub file: PathBuf,
+    /// Start from nothing: neither use nor save the cached cluster template
+    #[arg(long)]
+    pub no_template: bool,
+}
+
+/// `down`.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+pub struct DownArgs {
+    /// The id that `up` printed
+    #[arg(value_name = "ID")]
+    pub id: Option<String>,
+    /// Every cluster that `up` left running
+    #[arg(long)]
+    pub all: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+    use firedrill_core::verdict::exit;
+
+    #[test]
+    fn command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_exit_code_is_documented() {
+        let codes = [
+            exit::PASS,
+            exit::FAIL,
+            exit::USAGE,
+            exit::SLOW,
+            exit::INVALID,
+            exit::DIRTY,
+            exit::ABORTED,
+            exit::ENVIRONMENT,
+            exit::BUG,
+        ];
+        let documented: Vec<u8> = EXIT_CODES
+            .lines()
+            .filter_map(|line| line.split_whitespace().next())
+            .filter_map(|word| word.parse().ok())
+            .collect();
+        assert_eq!(documented, codes);
+    }
+}

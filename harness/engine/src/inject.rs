@@ -1,0 +1,193 @@
+//! The only maker of injections: prepare → journal → apply, and back. Every effect is proven at its onset and its absence
+//! after the heal.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use firedrill_core::action::{Effect, Presence, Undo};
+use firedrill_core::event::{Event, Moment};
+use firedrill_core::fault::{Hold, Step};
+use firedrill_core::platform::{DeedError, Platform};
+use firedrill_core::time::{Clock, RunTime};
+use firedrill_core::wait;
+use thiserror::Error;
+use tokio::sync::Mutex;
+
+use crate::journal::{Entry, Journal, JournalError};
+use crate::recorder::Recorder;
+
+/// The agent undoes a held action by itself so long after the engine should have: a safety net, late enough that the
+/// engine's own reverts, which go last first, come before it.
+const AGENT_MARGIN: Duration = Duration::from_millis(500);
+/// How long an effect may take to vanish after its undo (a server takes its time to start).
+const VANISH: Duration = Duration::from_secs(10);
+/// An undo is tried so often.
+const UNDO_TRIES: u32 = 3;
+
+/// Why an action was not injected. Nothing of it is in force.
+#[derive(Debug, Error)]
+pub(crate) enum InjectError {
+    #[error("could not {action}")]
+    Deed {
+        action: String,
+        #[source]
+        source: DeedError,
+    },
+    #[error("the undo of `{action}` could not be journaled, so it was not applied")]
+    Journal {
+        action: String,
+        #[source]
+        source: JournalError,
+    },
+    #[error("the effect of `{action}` is there before it is injected: {evidence}")]
+    AlreadyThere { action: String, evidence: String },
+}
+
+/// An action in force. Must be given back to [`Injector::heal`].
+#[must_use]
+pub(crate) struct Injection {
+    pub(crate) fault: String,
+    pub(crate) step: u32,
+    /// Since when it is in force.
+    pub(crate) from: RunTime,
+    undo: Undo,
+}
+
+/// Performs and undoes actions for one run.
+pub(crate) struct Injector {
+    platform: Arc<dyn Platform>,
+    journal: Mutex<Option<Journal>>,
+    recorder: Recorder,
+    clock: Clock,
+}
+
+impl Injector {
+    pub(crate) fn new(platform: Arc<dyn Platform>, journal: Journal, recorder: Recorder, clock: Clock) -> Self {
+        Self { platform, journal: Mutex::new(Some(journal)), recorder, clock }
+    }
+
+    /// Injects one step of a fault. `hold` is how long it will be held, if that is known.
+    pub(crate) async fn inject(
+        &self,
+        fault: &str,
+        number: u32,
+        step: &Step,
+        hold: Option<Duration>,
+    ) -> Result<Injection, InjectError> {
+        let action = step.action.to_string();
+        let failed = |source| InjectError::Deed { action: action.clone(), source };
+        let undo = self.platform.prepare(&step.action).await.map_err(failed)?;
+        let mut injection = Injection { fault: fault.to_owned(), step: number, from: self.clock.now(), undo };
+        let before = self.prove(&injection, Moment::Before).await;
+        if before.presence == Presence::Full {
+            return Err(InjectError::AlreadyThere { action: action.clone(), evidence: before.evidence });
+        }
+        self.write(&Entry::Intent { undo: injection.undo.clone() })
+            .await
+            .map_err(|source| InjectError::Journal { action: action.clone(), source })?;
+        let deadline = hold.map(|hold| hold + AGENT_MARGIN);
+        let applied = match self.platform.apply(&injection.undo, deadline).await {
+            Ok(applied) => applied,
+            Err(source) => {
+                let refused = Err(InjectError::Deed { action: action.clone(), source });
+                self.heal(injection).await;
+                return refused;
+            }
+        };
+        injection.from = applied.from;
+        let entry = Entry::Applied { tag: injection.undo.tag.clone() };
+        if let Err(source) = self.write(&entry).await {
+            self.heal(injection).await;
+            return Err(InjectError::Journal { action: action.clone(), source });
+        }
+        let hold_nanos = match step.hold {
+            Hold::Held => hold.map(|hold| u64::try_from(hold.as_nanos()).unwrap_or(u64::MAX)),
+            Hold::OneShot => None,
+        };
+        self.recorder.event(Event::StepApplied {
+            fault: fault.to_owned(),
+            step: number,
+            action: step.action.clone(),
+            hold_nanos,
+            from: applied.from,
+        });
+        self.prove(&injection, Moment::Onset).await;
+        Ok(injection)
+    }
+
+    /// Probes for the effect and records what was found.
+    pub(crate) async fn prove(&self, injection: &Injection, moment: Moment) -> Effect {
+        let effect = self.platform.probe(&injection.undo).await;
+        self.recorder.event(Event::StepProof {
+            fault: injection.fault.clone(),
+            step: injection.step,
+            moment,
+            effect: effect.clone(),
+        });
+        effect
+    }
+
+    /// Undoes an injection and waits until its effect is gone. What cannot be undone is recorded, and stays in the
+    /// journal for `firedrill heal`.
+    pub(crate) async fn heal(&self, injection: Injection) {
+        let Injection { fault, step, undo, .. } = &injection;
+        let mut tries = 0;
+        let reverted = loop {
+            tries += 1;
+            match self.platform.revert(undo).await {
+                Ok(reverted) => break Ok(reverted),
+                Err(error) if tries == UNDO_TRIES => break Err(error),
+                Err(_) => self.clock.sleep(Duration::from_millis(200)).await,
+            }
+        };
+        match reverted {
+            Ok(reverted) => {
+                let (held, by) = (reverted.held, reverted.by);
+                self.recorder.event(Event::StepReverted { fault: fault.clone(), step: *step, held, by });
+                if let Err(error) = self.write(&Entry::Reverted { tag: undo.tag.clone() }).await {
+                    self.recorder.event(Event::HealFailed { fault: fault.clone(), reason: words(&error) });
+                }
+                self.prove_gone(&injection).await;
+            }
+            Err(error) => {
+                self.recorder.event(Event::HealFailed { fault: fault.clone(), reason: words(&error) });
+            }
+        }
+    }
+
+    async fn prove_gone(&self, injection: &Injection) {
+        let gone = wait::until("the effect to vanish", self.clock, VANISH, Duration::from_millis(100), || async {
+            let effect = self.platform.probe(&injection.undo).await;
+            if effect.presence == Presence::Absent { Ok(effect) } else { Err(effect.evidence) }
+        });
+        let effect = match gone.await {
+            Ok(effect) => effect,
+            Err(timed_out) => Effect { presence: Presence::Full, evidence: timed_out.to_string() },
+        };
+        let (fault, step) = (injection.fault.clone(), injection.step);
+        self.recorder.event(Event::StepProof { fault, step, moment: Moment::AfterHeal, effect });
+    }
+
+    async fn write(&self, entry: &Entry) -> Result<(), JournalError> {
+        match self.journal.lock().await.as_mut() {
+            Some(journal) => journal.write(entry),
+            None => Ok(()),
+        }
+    }
+
+    /// Ends the journal: removed if everything was undone, kept otherwise.
+    pub(crate) async fn close(&self) -> Result<(), JournalError> {
+        self.journal.lock().await.take().map_or(Ok(()), Journal::close)
+    }
+}
+
+/// An error with its causes, on one line.
+pub(crate) fn words(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    text
+}

@@ -1,0 +1,163 @@
+//! Makes the lab's network, mounts and nodes inside init's fresh namespaces. Nothing here can be seen from the host,
+//! and nothing needs an undo: it all ends with init.
+
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io;
+use std::net::Ipv4Addr;
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+
+use firedrill_core::cluster::NodeName;
+use firedrill_core::system::NODE_HOME;
+use firedrill_sys::namespaces::{self, Kind};
+use firedrill_sys::{ip, mounts};
+
+use crate::lab::doing;
+use crate::lab::wire::{
+    CLIENTS, CLIENTS_ADDRESS, CONTROL, CONTROL_ADDRESS, LAB_RUN, LabConfig, NAMESPACES, NodeConfig, STARTER,
+};
+
+/// The lab's places, as init keeps them.
+#[derive(Debug)]
+pub(super) struct Places {
+    /// Init's own network namespace: the switch.
+    pub(super) switch: OwnedFd,
+    /// Network namespaces by name: nodes, clients, control.
+    pub(super) networks: Vec<(String, OwnedFd)>,
+    /// The nodes.
+    pub(super) nodes: Vec<NodePlace>,
+    /// Where the agent asks for units to be started.
+    pub(super) starter: UnixListener,
+}
+
+impl Places {
+    /// The network namespace of that name.
+    pub(super) fn network(&self, name: &str) -> io::Result<BorrowedFd<'_>> {
+        let found = self.networks.iter().find(|(network, _)| network == name);
+        found.map(|(_, fd)| fd.as_fd()).ok_or_else(|| io::Error::other(format!("no network namespace {name}")))
+    }
+
+    /// The node of that name.
+    pub(super) fn node(&self, name: &NodeName) -> io::Result<&NodePlace> {
+        let found = self.nodes.iter().find(|node| node.config.name == *name);
+        found.ok_or_else(|| io::Error::other(format!("no node {name}")))
+    }
+}
+
+/// A node.
+#[derive(Debug)]
+pub(super) struct NodePlace {
+    /// As configured.
+    pub(super) config: NodeConfig,
+    /// IPC, host name and mount namespace, in the order to enter them (mounts last).
+    pub(super) namespaces: [OwnedFd; 3],
+    /// The folder of its logs.
+    pub(super) logs: File,
+}
+
+/// Makes everything, from inside a new pid namespace.
+pub(super) fn build(config: &LabConfig) -> io::Result<Places> {
+    namespaces::unshare(&[Kind::Mount, Kind::Net, Kind::Ipc, Kind::Uts]).map_err(doing("make namespaces"))?;
+    mounts::make_private().map_err(doing("make mounts private"))?;
+    // Opened before /run is covered, in case the run's or the state folder is below it.
+    let mut folders = Vec::new();
+    for node in &config.nodes {
+        let logs = config.logs.join(node.name.as_str());
+        folders.push((File::open(&node.home).map_err(doing(&node.home.display()))?, logs));
+    }
+    let mut opened = Vec::new();
+    for (home, logs) in folders {
+        opened.push((home, File::open(&logs).map_err(doing(&logs.display()))?));
+    }
+    mounts::proc(Path::new("/proc")).map_err(doing("mount /proc"))?;
+    mounts::tmpfs(Path::new("/run"), 0o755).map_err(doing("mount /run"))?;
+    fs::create_dir_all(NAMESPACES)?;
+    namespaces::set_host_name("switch")?;
+    let switch = namespaces::open_own(Kind::Net)?;
+    let networks = build_network(config, &switch)?;
+    let mut nodes = Vec::new();
+    for (node, (home, logs)) in config.nodes.iter().zip(opened) {
+        nodes.push(build_node(node, &home, logs).map_err(doing(&format!("make node {}", node.name)))?);
+    }
+    let starter = UnixListener::bind(STARTER).map_err(doing("listen for the agent"))?;
+    starter.set_nonblocking(true)?;
+    Ok(Places { switch, networks, nodes, starter })
+}
+
+fn build_network(config: &LabConfig, switch: &OwnedFd) -> io::Result<Vec<(String, OwnedFd)>> {
+    let mut places: Vec<(String, Ipv4Addr)> =
+        config.nodes.iter().map(|node| (node.name.as_str().to_owned(), node.address)).collect();
+    places.push((CLIENTS.to_owned(), CLIENTS_ADDRESS));
+    places.push((CONTROL.to_owned(), CONTROL_ADDRESS));
+    let mut script = "link set lo up\nlink add sw0 type bridge forward_delay 0 stp_state 0\nlink set sw0 up\n".to_owned();
+    let mut networks = Vec::new();
+    for (name, _) in &places {
+        let path = namespace_path(name);
+        namespaces::unshare(&[Kind::Net])?;
+        namespaces::keep_at(Kind::Net, &path).map_err(doing(&format!("name the network namespace {name}")))?;
+        networks.push((name.clone(), namespaces::open_own(Kind::Net)?));
+        namespaces::enter(switch.as_fd())?;
+        let line = write!(
+            script,
+            "link add v{name} type veth peer name eth0 netns {path}\nlink set v{name} master sw0 up\n",
+            path = path.display(),
+        );
+        line.map_err(io::Error::other)?;
+    }
+    ip::batch(&script).map_err(doing("make the switch"))?;
+    for ((name, address), (_, network)) in places.iter().zip(&networks) {
+        let link_up = || {
+            ip::batch(&format!("link set lo up\naddr add {address}/24 dev eth0\nlink set eth0 up\n"))?;
+            // A host that crashes sends nothing afterwards. The kernel, though, would go on sending what the killed
+            // process had written, and deliver it when the wire is back; with one retry such an orphan is given up
+            // within about a second (ip-sysctl.rst, tcp_orphan_retries).
+            fs::write("/proc/sys/net/ipv4/tcp_orphan_retries", "1").map_err(doing("set tcp_orphan_retries"))
+        };
+        namespaces::inside(network, switch, link_up).map_err(doing(&format!("make the network of {name}")))?;
+    }
+    Ok(networks)
+}
+
+/// Where the network namespace of a node, the clients or the observers has its name.
+pub(crate) fn namespace_path(name: &str) -> PathBuf {
+    Path::new(NAMESPACES).join(name)
+}
+
+/// Gives a node mounts, IPC and a host name of its own, and comes back.
+fn build_node(config: &NodeConfig, home: &File, logs: File) -> io::Result<NodePlace> {
+    let own = [Kind::Ipc, Kind::Uts, Kind::Mount];
+    // Only a mount of this namespace can be bound, and only an open folder survives the covering of /run.
+    let shown = Path::new(LAB_RUN).join("data").join(config.name.as_str());
+    fs::create_dir_all(&shown)?;
+    mounts::bind(&open_path(home), &shown).map_err(doing("show the node's data"))?;
+    let [ipc, uts, mnt] = open_all(own)?;
+    namespaces::unshare(&own)?;
+    let made = fill_node(config, &shown).and_then(|()| open_all(own));
+    for back in [&ipc, &uts, &mnt] {
+        namespaces::enter(back.as_fd()).map_err(doing("come back from the node"))?;
+    }
+    Ok(NodePlace { config: config.clone(), namespaces: made?, logs })
+}
+
+fn fill_node(config: &NodeConfig, shown: &Path) -> io::Result<()> {
+    let data = File::open(shown)?;
+    namespaces::set_host_name(config.name.as_str())?;
+    // Shared memory too: its files would stay on the host after a kill, and nodes would see each other's.
+    for (at, mode) in [("/run", 0o755), ("/tmp", 0o1777), ("/dev/shm", 0o1777)] {
+        mounts::tmpfs(Path::new(at), mode).map_err(doing(&format!("mount {at}")))?;
+    }
+    fs::create_dir_all(NODE_HOME)?;
+    mounts::bind(&open_path(&data), Path::new(NODE_HOME)).map_err(doing("mount the node's home"))
+}
+
+fn open_all(kinds: [Kind; 3]) -> io::Result<[OwnedFd; 3]> {
+    let [a, b, c] = kinds.map(namespaces::open_own);
+    Ok([a?, b?, c?])
+}
+
+/// The path by which an open file can be named, whatever covers its own.
+pub(super) fn open_path(file: &File) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
+}

@@ -1,0 +1,200 @@
+//! Records of labs, one folder each below the state folder: enough for a later command to tell a live lab from the
+//! remains of a dead one, and to remove those. Only processes named with their start time and this boot are believed.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use firedrill_core::platform::Residue;
+use firedrill_sys::identity::{Identity, boot_id};
+use firedrill_sys::{cgroup, dirs};
+use serde::{Deserialize, Serialize};
+
+use super::doing;
+
+/// The file in a lab's folder with its [`Record`].
+const RECORD_FILE: &str = "lab.json";
+/// What the names of folders begin with that have no record yet.
+const UNBORN: &str = ".new-";
+/// How long the kernel may take to end a lab whose init was killed.
+const END_PATIENCE: Duration = Duration::from_secs(30);
+
+/// What a lab is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Purpose {
+    /// A run, which ends it.
+    Run,
+    /// Play: it lives until `firedrill down`.
+    Up,
+}
+
+/// A lab, as recorded.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Record {
+    /// Id of the run.
+    pub run_id: String,
+    /// The boot that all process ids here are of.
+    pub boot_id: String,
+    /// What it is for.
+    pub purpose: Purpose,
+    /// The command that made it; `None` once it lives on without.
+    pub harness: Option<Identity>,
+    /// The process that holds it, outside its namespaces.
+    pub holder: Option<Identity>,
+    /// Its init, by its number outside.
+    pub init: Option<Identity>,
+    /// Control groups on the host, children before parents.
+    pub cgroups: Vec<PathBuf>,
+    /// The run's folder.
+    pub run_dir: PathBuf,
+    /// How to reach its servers, in words.
+    pub reach: Vec<String>,
+}
+
+impl Record {
+    /// Reads the record of the lab in `lab_dir`.
+    pub(crate) fn read(lab_dir: &Path) -> io::Result<Self> {
+        let text = fs::read(lab_dir.join(RECORD_FILE))?;
+        serde_json::from_slice(&text).map_err(io::Error::other)
+    }
+
+    /// Replaces the record, whole or not at all.
+    pub(crate) fn write(&self, lab_dir: &Path) -> io::Result<()> {
+        let text = serde_json::to_vec_pretty(self).map_err(io::Error::other)?;
+        let temporary = lab_dir.join(format!(".{RECORD_FILE}-{}", std::process::id()));
+        fs::write(&temporary, text)?;
+        fs::rename(temporary, lab_dir.join(RECORD_FILE))
+    }
+
+    /// Whether one of its processes still runs, and so it is somebody's.
+    pub fn is_live(&self) -> bool {
+        let of_this_boot = boot_id().is_ok_and(|boot| boot == self.boot_id);
+        of_this_boot && [self.harness, self.holder, self.init].into_iter().flatten().any(Identity::is_alive)
+    }
+}
+
+/// The folder of labs.
+pub(crate) fn labs_dir() -> PathBuf {
+    dirs::state_dir().join("labs")
+}
+
+/// Makes the folder of a new lab, with its record from the first moment it has its name.
+pub(crate) fn create(record: &Record) -> io::Result<PathBuf> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let labs = labs_dir();
+    fs::create_dir_all(&labs).map_err(doing(&format!("make {}", labs.display())))?;
+    let maker = record.harness.ok_or_else(|| io::Error::other("no identity of the harness"))?;
+    let unborn = labs.join(format!("{UNBORN}{}-{}-{}", maker.pid, maker.start, record.run_id));
+    fs::create_dir(&unborn)?;
+    fs::set_permissions(&unborn, fs::Permissions::from_mode(0o700))?;
+    record.write(&unborn)?;
+    let lab_dir = labs.join(&record.run_id);
+    match fs::rename(&unborn, &lab_dir) {
+        Ok(()) => Ok(lab_dir),
+        Err(error) => {
+            fs::remove_dir_all(&unborn)?;
+            Err(doing(&format!("claim {}", lab_dir.display()))(error))
+        }
+    }
+}
+
+/// Removes what a lab whose processes are gone left on the host. Succeeds if there is nothing.
+pub(crate) fn remove_remains(lab_dir: &Path, record: &Record) -> io::Result<()> {
+    let groups = cgroup::remove(&record.cgroups);
+    let data = match fs::remove_dir_all(lab_dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    };
+    groups.and(data)
+}
+
+/// Every lab on record that is alive, by run id.
+pub fn list() -> Vec<Record> {
+    let records = folders().into_iter().filter_map(|folder| Record::read(&folder).ok());
+    records.filter(Record::is_live).collect()
+}
+
+/// Removes what labs left behind whose processes are all gone; never touches a live one. Says what it removed and what
+/// it could not.
+pub fn sweep() -> Vec<String> {
+    let mut said = Vec::new();
+    for folder in folders() {
+        let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let (whose, removed) = match Record::read(&folder) {
+            Ok(record) if record.is_live() => continue,
+            Ok(record) => (record.run_id.clone(), remove_remains(&folder, &record)),
+            Err(_) if unborn_maker(&name).is_some_and(Identity::is_alive) => continue,
+            Err(_) if unborn_maker(&name).is_some() => (name, fs::remove_dir_all(&folder)),
+            // It may be disappearing under our eyes, or be none of ours.
+            Err(_) => continue,
+        };
+        said.push(match removed {
+            Ok(()) => format!("removed what lab {whose} had left behind"),
+            Err(error) => format!("could not remove what lab {whose} had left behind: {error}"),
+        });
+    }
+    said
+}
+
+/// Ends the lab of that run and removes it. An error says why it could not.
+pub fn down(run_id: &str) -> io::Result<()> {
+    let not_found = || io::Error::new(io::ErrorKind::NotFound, format!("no lab {run_id}"));
+    let known = folders().into_iter().find(|folder| folder.file_name().is_some_and(|name| name == run_id));
+    let lab_dir = known.ok_or_else(not_found)?;
+    let record = Record::read(&lab_dir).map_err(doing("read the lab's record"))?;
+    // Init first: its end takes everything inside with it, and the holder then cleans up.
+    for process in [record.init, record.holder].into_iter().flatten() {
+        if record.init == Some(process) {
+            process.kill().map_err(doing("end the lab"))?;
+        }
+        if !process.wait_gone(END_PATIENCE)? {
+            return Err(io::Error::other(format!("process {} of lab {run_id} does not end", process.pid)));
+        }
+    }
+    remove_remains(&lab_dir, &record)
+}
+
+/// What a run's lab has left on the host, its record being `record`; empty when nothing is left.
+pub(crate) fn leftovers_of(record: &Record, lab_dir: &Path) -> Vec<Residue> {
+    let mut left = BTreeSet::new();
+    let mut note = |what: String, remedy: String| left.insert(Residue { what, remedy });
+    for (name, process) in [("holder", record.holder), ("init", record.init)] {
+        if let Some(process) = process.filter(|process| process.is_alive()) {
+            note(format!("the lab's {name}, process {}", process.pid), format!("kill -9 {}", process.pid));
+        }
+    }
+    for group in record.cgroups.iter().filter(|group| group.exists()) {
+        note(format!("control group {}", group.display()), format!("rmdir {}", group.display()));
+    }
+    if lab_dir.exists() {
+        note(format!("data of the nodes in {}", lab_dir.display()), format!("rm -r {}", lab_dir.display()));
+    }
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let ours = lab_dir.display().to_string();
+    for at in mounts.lines().filter(|line| line.contains(&ours)).filter_map(|line| line.split(' ').nth(4)) {
+        note(format!("mount at {at}"), format!("umount {at}"));
+    }
+    left.into_iter().collect()
+}
+
+/// What the lab of that run has left on the host, as far as it is on record.
+pub fn leftovers(run_id: &str) -> Vec<Residue> {
+    let lab_dir = labs_dir().join(run_id);
+    Record::read(&lab_dir).map(|record| leftovers_of(&record, &lab_dir)).unwrap_or_default()
+}
+
+fn folders() -> Vec<PathBuf> {
+    let entries = fs::read_dir(labs_dir()).into_iter().flatten().flatten();
+    let mut folders: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
+    folders.sort();
+    folders
+}
+
+/// Who was making the folder of that name when it was made.
+fn unborn_maker(name: &str) -> Option<Identity> {
+    let mut parts = name.strip_prefix(UNBORN)?.split('-');
+    Some(Identity { pid: parts.next()?.parse().ok()?, start: parts.next()?.parse().ok()? })
+}

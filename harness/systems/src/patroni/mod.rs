@@ -1,0 +1,182 @@
+//! Patroni over etcd: PostgreSQL with a leader key. Knows roles, clients and health, and how the lab starts it; reaches
+//! nodes only through a dialer, and never knows which platform is behind it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use firedrill_core::cluster::{ClusterView, NodeName, ProcessName};
+use firedrill_core::history::{EpochSwitch, Route};
+use firedrill_core::platform::{Dialer, Vantage, lab_addresses};
+use firedrill_core::spec::Fields;
+use firedrill_core::system::{Client, ConnectError, LabRecipe, NODE_HOME, SimRecipe, Sink, System, SystemEntry};
+use firedrill_core::time::Clock;
+
+pub use options::{Options, SynchronousMode};
+pub use programs::Programs;
+pub use recipe::{Place, recipe};
+
+mod client;
+mod config;
+mod etcd;
+mod http;
+mod joined;
+mod options;
+mod programs;
+mod recipe;
+mod rest;
+mod router;
+mod session;
+mod story;
+mod switches;
+mod together;
+mod view;
+mod watch;
+
+/// The name of the cluster, in Patroni's configuration and below `/service/` in etcd.
+const SCOPE: &str = "firedrill";
+/// Where PostgreSQL listens.
+const POSTGRES_PORT: u16 = 5432;
+/// Where Patroni's REST interface listens.
+const REST_PORT: u16 = 8008;
+/// Where etcd listens for its clients.
+const ETCD_PORT: u16 = 2379;
+/// Longest wait for one question outside a view.
+const ASK: Duration = Duration::from_secs(5);
+
+/// The system in the registry.
+pub const ENTRY: SystemEntry = SystemEntry {
+    name: "patroni",
+    summary: "PostgreSQL with Patroni and etcd on every node",
+    example: r#"[cluster]
+system   = "patroni"
+platform = "lab"
+nodes    = 3
+
+[cluster.patroni]
+synchronous-mode        = "strict"    # or "on", "off"
+ttl                     = "20s"
+loop-wait               = "5s"
+retry-timeout           = "5s"
+maximum-lag-on-failover = "1MiB"
+
+[cluster.patroni.parameters]
+wal_receiver_timeout = "10s"
+"#,
+    parse,
+    platforms: &["lab"],
+    refuses: &[],
+};
+
+fn parse(fields: &mut Fields<'_, '_>, nodes: &[NodeName]) -> Option<Arc<dyn System>> {
+    let options = options::parse(fields, nodes.len())?;
+    Some(Arc::new(Patroni::new(options, nodes)))
+}
+
+/// One cluster of Patroni's.
+pub struct Patroni {
+    options: Options,
+    nodes: Vec<NodeName>,
+    kept: view::Kept,
+    last_good: Arc<Mutex<Option<NodeName>>>,
+}
+
+impl Patroni {
+    /// A cluster of these nodes. Reaches nobody yet.
+    pub fn new(options: Options, nodes: &[NodeName]) -> Self {
+        Self { options, nodes: nodes.to_vec(), kept: view::Kept::default(), last_good: Arc::default() }
+    }
+
+    fn waits_for_standby(&self) -> bool {
+        self.nodes.len() > 1 && self.options.synchronous_mode != SynchronousMode::Off
+    }
+
+    /// Every node, the one that took writes last first, because it most likely still does.
+    fn in_order_of_hope(&self) -> Vec<NodeName> {
+        let last = self.last_good.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let rest = self.nodes.iter().filter(|node| Some(*node) != last.as_ref()).cloned();
+        last.iter().cloned().chain(rest).collect()
+    }
+}
+
+#[async_trait]
+impl System for Patroni {
+    fn processes(&self) -> Vec<ProcessName> {
+        ["etcd", "patroni", "postgres"].map(|name| ProcessName(name.to_owned())).to_vec()
+    }
+
+    async fn view(&self, dial: &dyn Dialer, clock: Clock, limit: Duration) -> ClusterView {
+        let heard = view::ask_all(&self.kept, &self.nodes, dial, limit).await;
+        story::told(&heard, clock.now(), self.waits_for_standby())
+    }
+
+    fn whole(&self, view: &ClusterView) -> Result<(), String> {
+        story::whole(view, self.nodes.len(), self.waits_for_standby())
+    }
+
+    async fn watch(&self, dial: Arc<dyn Dialer>, clock: Clock, sink: Arc<dyn Sink>) {
+        watch::watch(&self.nodes, &dial, clock, &sink).await;
+    }
+
+    async fn connect(
+        &self,
+        dial: Arc<dyn Dialer>,
+        vantage: Vantage,
+        route: &Route,
+    ) -> Result<Box<dyn Client>, ConnectError> {
+        let session = match route {
+            Route::Router => {
+                let session = router::first_read_write(&dial, vantage, &self.in_order_of_hope()).await?;
+                *self.last_good.lock().unwrap_or_else(PoisonError::into_inner) = Some(session.node().clone());
+                session
+            }
+            Route::Direct(node) => {
+                session::Session::open(&*dial, vantage, node, "firedrill").await.map_err(ConnectError)?
+            }
+        };
+        Ok(Box::new(client::LedgerClient::new(session)))
+    }
+
+    async fn epoch_switches(&self, dial: &dyn Dialer, node: &NodeName) -> Result<Vec<EpochSwitch>, String> {
+        let asked = switches::ask(dial, node);
+        tokio::time::timeout(ASK, asked).await.map_err(|_| format!("{node} did not answer"))?
+    }
+
+    async fn versions(&self, dial: &dyn Dialer) -> BTreeMap<String, String> {
+        view::versions(&self.nodes, dial, ASK).await
+    }
+
+    fn lab(&self) -> Option<LabRecipe> {
+        let places = Place::in_lab(lab_addresses(&self.nodes));
+        Some(recipe(&self.options, &Programs::find(self.options.postgres_version), &places))
+    }
+
+    fn sim(&self) -> Option<SimRecipe> {
+        None
+    }
+
+    /// The leader key runs out (Patroni 4 lets no ttl be below 20 s), each Patroni looks twice, retries once, and
+    /// PostgreSQL starts, rewinds or copies.
+    fn recovery_bound(&self) -> Duration {
+        let ttl = self.options.ttl.max(Duration::from_secs(20));
+        ttl + self.options.loop_wait * 2 + self.options.retry_timeout + Duration::from_secs(20)
+    }
+
+    fn shell_hints(&self) -> Vec<String> {
+        let places = lab_addresses(&self.nodes);
+        let every = |port: u16| {
+            let hosts: Vec<String> = places.iter().map(|place| format!("{}:{port}", place.address)).collect();
+            hosts.join(",")
+        };
+        let hosts: Vec<String> = places.iter().map(|place| place.address.to_string()).collect();
+        let first = hosts.first().map_or("", String::as_str);
+        vec![
+            format!("psql 'host={} user=postgres target_session_attrs=read-write'", hosts.join(",")),
+            format!("patronictl --config-file {NODE_HOME}/patroni.yml list    # inside a node"),
+            format!("patronictl --dcs-url etcd3://{first}:{ETCD_PORT} list {SCOPE}"),
+            format!("curl http://{first}:{REST_PORT}/cluster"),
+            format!("ETCDCTL_API=3 etcdctl --endpoints {} endpoint status --write-out table", every(ETCD_PORT)),
+        ]
+    }
+}

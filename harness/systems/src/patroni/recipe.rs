@@ -1,0 +1,122 @@
+//! How the lab starts one cluster: on every node an etcd, and a Patroni that starts PostgreSQL.
+//!
+//! Nothing depends on the name of the user the servers run as: without root all of them share one.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::path::Path;
+
+use firedrill_core::cluster::NodeName;
+use firedrill_core::platform::NodeAddress;
+use firedrill_core::system::{HomeFile, LabRecipe, NODE_HOME, Unit};
+
+use super::config;
+use super::options::Options;
+use super::programs::Programs;
+use super::{ETCD_PORT, SCOPE};
+
+/// Port on which members of etcd speak to each other.
+const PEER_PORT: u16 = 2380;
+
+/// One node of the recipe: who, on which address, and where its files are.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// The node.
+    pub node: NodeName,
+    /// The address its servers listen on, and no other.
+    pub address: Ipv4Addr,
+    /// Its home directory. Short: a socket's path must stay below 107 bytes.
+    pub home: String,
+}
+
+impl Place {
+    /// The places in a lab, where each node sees its own home at the same path.
+    pub fn in_lab(addresses: Vec<NodeAddress>) -> Vec<Self> {
+        let place = |at: NodeAddress| Self { node: at.node, address: at.address, home: NODE_HOME.to_owned() };
+        addresses.into_iter().map(place).collect()
+    }
+}
+
+/// The recipe for these places with these programs.
+pub fn recipe(options: &Options, programs: &Programs, places: &[Place]) -> LabRecipe {
+    let mut units: Vec<Unit> = places.iter().map(|place| etcd_unit(programs, place, places)).collect();
+    units.extend(places.iter().map(|place| patroni_unit(programs, place)));
+    let files = places.iter().flat_map(|place| files(options, programs, place, places)).collect();
+    LabRecipe { programs: programs.listed(), units, files }
+}
+
+fn files(options: &Options, programs: &Programs, place: &Place, places: &[Place]) -> Vec<HomeFile> {
+    let file = |path: &str, content: Option<String>, mode: u32, user: &str| HomeFile {
+        node: place.node.clone(),
+        path: path.to_owned(),
+        content,
+        mode,
+        user: user.to_owned(),
+    };
+    vec![
+        file("etcd", None, 0o700, "etcd"),
+        file("postgres", None, 0o700, "postgres"),
+        file("run", None, 0o755, "postgres"),
+        file("patroni.yml", Some(config::patroni_yml(options, programs, place, places)), 0o644, "postgres"),
+    ]
+}
+
+fn etcd_unit(programs: &Programs, place: &Place, places: &[Place]) -> Unit {
+    let url = |address: Ipv4Addr, port: u16| format!("http://{address}:{port}");
+    let member = |place: &Place| format!("{}={}", place.node, url(place.address, PEER_PORT));
+    let initial_cluster = places.iter().map(member).collect::<Vec<_>>().join(",");
+    let (peer, client) = (url(place.address, PEER_PORT), url(place.address, ETCD_PORT));
+    let flags: [(&str, &str); 11] = [
+        ("--name", place.node.as_str()),
+        ("--data-dir", &format!("{}/etcd/data", place.home)),
+        ("--listen-peer-urls", &peer),
+        ("--initial-advertise-peer-urls", &peer),
+        ("--listen-client-urls", &client),
+        ("--advertise-client-urls", &client),
+        ("--initial-cluster", &initial_cluster),
+        ("--initial-cluster-state", "new"),
+        ("--initial-cluster-token", SCOPE),
+        // etcd's own defaults, written down because the recovery times that are measured depend on them.
+        ("--heartbeat-interval", "100"),
+        ("--election-timeout", "1000"),
+    ];
+    let mut argv = vec![program(programs.etcd.as_deref(), "etcd")];
+    argv.extend(flags.iter().flat_map(|(flag, value)| [(*flag).to_owned(), (*value).to_owned()]));
+    Unit {
+        node: place.node.clone(),
+        name: "etcd".to_owned(),
+        argv,
+        env: environment(place, None, "etcd"),
+        user: "etcd".to_owned(),
+        needs_port: None,
+    }
+}
+
+fn patroni_unit(programs: &Programs, place: &Place) -> Unit {
+    let mut env = environment(place, programs.postgres_bin.as_deref(), "postgres");
+    // The log is read while the run goes on, and the packaged modules are not ours to write beside.
+    env.insert("PYTHONUNBUFFERED".to_owned(), "1".to_owned());
+    env.insert("PYTHONDONTWRITEBYTECODE".to_owned(), "1".to_owned());
+    Unit {
+        node: place.node.clone(),
+        name: "patroni".to_owned(),
+        argv: vec![program(programs.patroni.as_deref(), "patroni"), format!("{}/patroni.yml", place.home)],
+        env,
+        user: "postgres".to_owned(),
+        // A Patroni that finds no etcd sleeps five seconds before it looks again.
+        needs_port: Some(ETCD_PORT),
+    }
+}
+
+fn environment(place: &Place, first: Option<&Path>, home: &str) -> BTreeMap<String, String> {
+    let usual = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    let path = first.map_or_else(|| usual.to_owned(), |folder| format!("{}:{usual}", folder.display()));
+    let pairs = [("PATH", path), ("HOME", format!("{}/{home}", place.home)), ("LC_ALL", "C.UTF-8".to_owned())];
+    let zone = ("TZ", "UTC".to_owned());
+    pairs.into_iter().chain([zone]).map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// The program as found, or its bare name: preflight refuses before anybody starts that.
+fn program(found: Option<&Path>, name: &str) -> String {
+    found.map_or_else(|| name.to_owned(), |path| path.display().to_string())
+}
