@@ -75,7 +75,8 @@ pub(crate) fn read(context: &Context<'_>, root: &mut Fields<'_, '_>) -> Draft {
     draft.start = context.span_of_time(&mut fields, "start").map_or(DEFAULT_START, |placed| placed.value);
     draft.platform = platform(context, &mut fields);
 
-    let named = fields.required_placed::<String>("system");
+    let names: Vec<&str> = context.registries.systems.iter().map(|entry| entry.name).collect();
+    let named = fields.required_name("system", &names);
     draft.entry = named.as_ref().and_then(|named| system_entry(context, named));
     if let Some(entry) = draft.entry {
         draft.system = options(context, &mut fields, entry, &draft.nodes);
@@ -99,7 +100,7 @@ fn nodes(context: &Context<'_>, fields: &mut Fields<'_, '_>) -> Option<u32> {
     let nodes = fields.placed::<u32>("nodes")?;
     let (message, help) = match nodes.value {
         0 => ("a cluster of no nodes".to_owned(), "write at least 1; most systems want 3"),
-        count if count > MOST_NODES => (format!("{count} nodes are too many"), "at most 200"),
+        count if count > MOST_NODES => (format!("{count} nodes are too many"), "write at most 200"),
         count => return Some(count),
     };
     context.note(nodes.span, message, help);
@@ -111,7 +112,7 @@ fn platform(context: &Context<'_>, fields: &mut Fields<'_, '_>) -> Option<&'stat
     let names: Vec<&str> = platforms.iter().map(|entry| entry.name).collect();
     let written = fields.placed::<String>("platform");
     let place = written.as_ref().map_or(fields.span(), |written| written.span.clone());
-    let mut find = |name: &str, how: &str| {
+    let find = |name: &str, how: &str| {
         let found = platforms.iter().find(|entry| entry.name == name);
         if found.is_none() {
             context.unknown(place.clone(), format!("{how}no platform is called `{name}`"), name, &names);

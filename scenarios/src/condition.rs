@@ -26,7 +26,8 @@ pub(crate) fn read(context: &Context<'_>, written: &Placed<String>) -> Option<Co
         context.mistakes.note(context.inside(written, start..end), message, "here", help);
     };
     let start = text.len() - text.trim_start().len();
-    let word_end = text[start..].find(|c: char| !c.is_ascii_alphanumeric() && c != '-').map_or(text.len(), |i| start + i);
+    let word_end =
+        text[start..].find(|c: char| !c.is_ascii_alphanumeric() && c != '-').map_or(text.len(), |i| start + i);
     let word = &text[start..word_end];
     let Some((_, measure, kind)) = MEASURES.iter().find(|(name, ..)| *name == word) else {
         let names = MEASURES.map(|(name, ..)| name);

@@ -70,7 +70,8 @@ pub fn load_with(
     let (table, errors) = DeTable::parse_recoverable(text);
     for error in errors {
         let span = error.span().unwrap_or(0..0);
-        mistakes.note(span, format!("not TOML: {}", error.message()), "here", None);
+        let help = "https://toml.io shows the syntax of TOML".to_owned();
+        mistakes.note(span, format!("not TOML: {}", error.message()), "here", help);
     }
     let scenario = if mistakes.count() == 0 {
         let context = Context { file_name, text, registries, overrides, mistakes: &mistakes };
@@ -98,7 +99,7 @@ struct Context<'a> {
 impl Context<'_> {
     /// The place for what concerns the whole file.
     fn first_word(&self) -> Range<usize> {
-        let start = self.text.len() - self.text.trim_start().len();
+        let start = if self.text.trim().is_empty() { 0 } else { self.text.len() - self.text.trim_start().len() };
         let end = self.text[start..].find(char::is_whitespace).map_or(self.text.len(), |length| start + length);
         start..end
     }
@@ -121,10 +122,14 @@ impl Context<'_> {
         let faults = fault::read(self, &mut root);
         let safety = safety::read(self, &mut root, cluster.nodes.len());
         let ids: Vec<&str> = faults.iter().map(|fault| fault.id.value.as_str()).collect();
+        let before_goals = self.mistakes.count();
         let invariants = goals::invariants(self, &mut root, load.entry, &ids);
         let objectives = goals::objectives(self, &mut root, !faults.is_empty());
+        if invariants.read.is_empty() && objectives.bounds.is_empty() && self.mistakes.count() == before_goals {
+            let help = "add an [[invariant]] or a bound under [objectives]: nothing checked is never a pass";
+            self.note(root.span(), "the file checks nothing", help);
+        }
         let expect = goals::expect(self, &mut root, &invariants);
-        goals::something_is_checked(self, &root, invariants.read.is_empty() && objectives.bounds.is_empty());
         root.finish();
 
         cross::check(self, &cluster, &load, &faults, &safety);
@@ -177,7 +182,11 @@ impl Context<'_> {
     }
 
     /// What a plug-in read; if it read nothing and said nothing, that is said here.
-    fn plugged<T>(&self, fields: &mut Fields<'_, '_>, read: impl FnOnce(&mut Fields<'_, '_>) -> Option<T>) -> Option<T> {
+    fn plugged<T>(
+        &self,
+        fields: &mut Fields<'_, '_>,
+        read: impl FnOnce(&mut Fields<'_, '_>) -> Option<T>,
+    ) -> Option<T> {
         let before = self.mistakes.count();
         let value = read(fields);
         if value.is_none() && self.mistakes.count() == before {

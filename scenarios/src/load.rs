@@ -72,20 +72,20 @@ pub(crate) fn read(context: &Context<'_>, root: &mut Fields<'_, '_>) -> Draft {
         return draft;
     }
     let Some(mut fields) = root.table("workload", "[workload]") else { return draft };
-    let kind = fields.required_placed::<String>("kind");
+    let workloads = context.registries.workloads;
+    let names: Vec<&str> = workloads.iter().map(|entry| entry.kind).collect();
+    let kind = fields.required_name("kind", &names);
     draft.clients = clients(context, &mut fields).unwrap_or(DEFAULT_CLIENTS);
     draft.pace = pace(context, &mut fields).unwrap_or(draft.pace);
     draft.routes = routes(context, &mut fields).unwrap_or(draft.routes);
     draft.timeout = context.span_of_time(&mut fields, "timeout").map_or(DEFAULT_TIMEOUT, |placed| placed.value);
     draft.duration = context.span_of_time(&mut fields, "duration");
     let Some(kind) = kind else { return draft };
-    let workloads = context.registries.workloads;
     draft.entry = workloads.iter().find(|entry| entry.kind == kind.value);
     if let Some(entry) = draft.entry {
         draft.workload = context.plugged(&mut fields, entry.parse);
         fields.finish();
     } else {
-        let names: Vec<&str> = workloads.iter().map(|entry| entry.kind).collect();
         let message = format!("no workload is called `{}`", kind.value);
         context.unknown(kind.span, message, &kind.value, &names);
     }
@@ -97,7 +97,7 @@ fn clients(context: &Context<'_>, fields: &mut Fields<'_, '_>) -> Option<u32> {
     if (1..=MOST_CLIENTS).contains(&clients.value) {
         return Some(clients.value);
     }
-    let message = format!("{} clients", clients.value);
+    let message = format!("`clients` cannot be {}", clients.value);
     context.note(clients.span, message, format!("write a number from 1 to {MOST_CLIENTS}"));
     None
 }

@@ -6,7 +6,7 @@ pub mod pause;
 
 use firedrill_core::action::{Action, ProcessRef, Undo};
 use firedrill_sys::nft::DropTable;
-use firedrill_sys::process::Process;
+use firedrill_sys::process::{Process, State};
 
 use crate::protocol::Refusal;
 use crate::world::World;
@@ -36,18 +36,22 @@ pub fn prepare(world: &World, tag: String, action: Action) -> Result<Undo, Refus
             Ok(undo)
         }
         Action::Kill { node, process, .. } => {
-            let processes = targets(world.processes(node, process.as_ref())?, &action)?;
+            let processes = targets(&world.processes(node, process.as_ref())?, &action)?;
             let restarts = vec![node.to_string()];
             Ok(Undo { processes, restarts, ..undo(action) })
         }
         Action::Pause { node, process } => {
-            let processes = targets(world.processes(node, process.as_ref())?, &action)?;
+            let mut found = world.processes(node, process.as_ref())?;
+            targets(&found, &action)?;
+            // What somebody else has stopped is not ours to let go on.
+            found.retain(|process| process.state != State::Stopped);
+            let processes = found.iter().map(crate::world::reference).collect();
             Ok(Undo { processes, ..undo(action) })
         }
     }
 }
 
-fn targets(found: Vec<Process>, action: &Action) -> Result<Vec<ProcessRef>, Refusal> {
+fn targets(found: &[Process], action: &Action) -> Result<Vec<ProcessRef>, Refusal> {
     if found.is_empty() { Err(no_target(action)) } else { Ok(found.iter().map(crate::world::reference).collect()) }
 }
 

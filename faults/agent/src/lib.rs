@@ -3,4 +3,12 @@
 //!
 //! It knows namespaces, interfaces and processes; it knows no system, no scenario and no verdict.
 
+pub mod deeds;
+pub mod guard;
+pub mod holder;
+pub mod log;
+pub mod output;
 pub mod protocol;
+pub mod serve;
+pub mod starter;
+pub mod world;

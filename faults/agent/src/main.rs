@@ -1,1 +1,32 @@
-fn main() {}
+//! `firedrill-agent`: speaks [`firedrill_agent::protocol`] on standard input and output, and logs to standard error.
+
+use std::process::ExitCode;
+
+use firedrill_agent::{guard, log, serve};
+use firedrill_sys::process::EndSignals;
+
+fn main() -> ExitCode {
+    let signals = match EndSignals::block() {
+        Ok(signals) => signals,
+        Err(error) => return failed(&format!("blocking signals: {error}")),
+    };
+    let argument = std::env::args().nth(1);
+    match argument.as_deref() {
+        // The guard leaves the signals blocked: it ends when its agent does.
+        Some(guard::ARGUMENT) => match guard::run() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(refusal) => failed(&refusal.to_string()),
+        },
+        None => match serve::run(signals) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => failed("not everything could be undone"),
+            Err(error) => failed(&error.to_string()),
+        },
+        Some(other) => failed(&format!("unknown argument `{other}`: the agent is started by firedrill, without any")),
+    }
+}
+
+fn failed(why: &str) -> ExitCode {
+    log::say(why);
+    ExitCode::FAILURE
+}

@@ -119,14 +119,14 @@ impl Partition {
         match self.shape {
             Shape::Isolate => aimed(grudge::isolate(&all, &targets), format!("isolate {names} from everybody")),
             Shape::IsolateFromPeers => {
-                let words = format!("isolate {names} from its peers; clients still reach it");
+                let words = format!("isolate {names} from all other nodes; clients still reach it");
                 aimed(grudge::isolate(&nodes, &targets), words)
             }
             Shape::OneWay(direction) => {
                 let grudge = grudge::one_way(&nodes, &targets, direction);
                 let words = match direction {
-                    Direction::In => format!("{names} no longer hears {}", list(&peers)),
-                    Direction::Out => format!("{} no longer hears {names}", list(&peers)),
+                    Direction::In => format!("drop packets from {} to {names}", list(&peers)),
+                    Direction::Out => format!("drop packets from {names} to {}", list(&peers)),
                 };
                 aimed(grudge, words)
             }

@@ -48,7 +48,9 @@ impl FromValue for Signal {
             SIGNALS.iter().find(|(_, known)| u64::try_from(*known) == Ok(number))
         };
         let names = SIGNALS.map(|(name, number)| format!("{name} ({number})")).join(", ");
-        found.map(|(_, number)| Self(*number)).ok_or_else(|| format!("no signal that ends a process: known are {names}"))
+        found
+            .map(|(_, number)| Self(*number))
+            .ok_or_else(|| format!("no signal that ends a process: known are {names}"))
     }
 }
 
@@ -69,12 +71,7 @@ impl Fault for Kill {
         let stay_down = self.process.is_none() || input.hold.is_some();
         let steps = input.targets.iter().map(|node| Step {
             offset: Duration::ZERO,
-            action: Action::Kill {
-                node: node.clone(),
-                process: self.process.clone(),
-                signal: self.signal,
-                stay_down,
-            },
+            action: Action::Kill { node: node.clone(), process: self.process.clone(), signal: self.signal, stay_down },
             hold: if stay_down { Hold::Held } else { Hold::OneShot },
         });
         let whose = super::whose(self.process.as_ref(), input.targets);

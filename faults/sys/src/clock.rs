@@ -8,12 +8,14 @@ use nix::unistd::{SysconfVar, sysconf};
 
 /// Nanoseconds of `CLOCK_BOOTTIME`. The clock always exists (Linux ≥ 2.6.39), so failure is not an outcome.
 pub fn boottime_nanos() -> u64 {
-    clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(0, |now| u64::try_from(Duration::from(now).as_nanos()).unwrap_or(u64::MAX))
+    clock_gettime(ClockId::CLOCK_BOOTTIME)
+        .map_or(0, |now| u64::try_from(Duration::from(now).as_nanos()).unwrap_or(u64::MAX))
 }
 
 /// `CLOCK_BOOTTIME` in clock ticks, as `/proc/PID/stat` gives the start of a process (field 22, rounded down).
 pub fn boottime_ticks() -> u64 {
-    let per_second = sysconf(SysconfVar::CLK_TCK).ok().flatten().and_then(|ticks| u64::try_from(ticks).ok()).unwrap_or(100);
+    let per_second =
+        sysconf(SysconfVar::CLK_TCK).ok().flatten().and_then(|ticks| u64::try_from(ticks).ok()).unwrap_or(100);
     boottime_nanos() / (1_000_000_000 / per_second.clamp(1, 1_000_000_000))
 }
 
@@ -28,6 +30,6 @@ pub fn until<T>(limit: Duration, interval: Duration, mut look: impl FnMut() -> O
             return None;
         }
         // Polling nothing is a wait; a signal that cuts it short only means an earlier look.
-        drop(poll(&mut [], PollTimeout::try_from(interval).unwrap_or(PollTimeout::from(100_u8))));
+        let _cut_short = poll(&mut [], PollTimeout::try_from(interval).unwrap_or(PollTimeout::from(100_u8))).is_err();
     }
 }

@@ -66,11 +66,7 @@ pub fn enter(namespace: BorrowedFd<'_>) -> io::Result<()> {
 
 /// Does `work` inside `namespace`, then goes back to `home`. When the way back is barred the error says so, and the
 /// caller must not go on.
-pub fn inside<T>(
-    namespace: impl AsFd,
-    home: impl AsFd,
-    work: impl FnOnce() -> io::Result<T>,
-) -> io::Result<T> {
+pub fn inside<T>(namespace: impl AsFd, home: impl AsFd, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     enter(namespace.as_fd())?;
     let done = work();
     enter(home.as_fd())?;

@@ -120,7 +120,8 @@ fn parents_first(processes: Vec<Process>) -> Vec<Process> {
         let ancestors = std::iter::successors(Some(pid), |pid| parents.get(pid).copied());
         ancestors.take(parents.len() + 1).count()
     };
-    let mut ordered: Vec<(usize, Process)> = processes.into_iter().map(|process| (depth(process.pid), process)).collect();
+    let mut ordered: Vec<(usize, Process)> =
+        processes.into_iter().map(|process| (depth(process.pid), process)).collect();
     ordered.sort_by_key(|(depth, process)| (*depth, process.start, process.pid));
     ordered.into_iter().map(|(_, process)| process).collect()
 }

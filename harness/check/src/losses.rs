@@ -11,7 +11,9 @@ use firedrill_core::history::{Call, EpochSwitch, FinalRead, Op, Outcome, Route};
 use firedrill_core::record::Recorded;
 use firedrill_core::time::RunTime;
 
-use crate::seen::{Restart, Writer, faults_around, first_on, process_faults, restarts, views, writers};
+use crate::seen::{
+    Impact, Restart, Writer, faults_around, first_on, impacts, process_faults, restarts, views, writers,
+};
 
 /// An acknowledgement may be on its way to the client while the server dies, and agents' clocks are off by a little: a
 /// write acknowledged so shortly after the onset of a crash still counts as acknowledged before it.
@@ -62,7 +64,7 @@ pub struct LostRow {
 }
 
 /// What dropped a row.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Default)]
 pub enum Cause {
     /// The cluster went over to a log without it.
     Switch {
@@ -81,6 +83,7 @@ pub enum Cause {
         seen: RunTime,
     },
     /// Neither was seen.
+    #[default]
     Unknown,
 }
 
@@ -117,7 +120,11 @@ impl fmt::Display for LostRow {
             Cause::Restart { node, seen } => write!(f, "dropped by a restart of {node}, seen at {seen}")?,
             Cause::Unknown => f.write_str("no switch of epoch and no restart explains it")?,
         }
-        if self.faults.is_empty() { f.write_str("; no fault explains it") } else { write!(f, "; {}", self.faults.join(", ")) }
+        if self.faults.is_empty() {
+            f.write_str("; no fault explains it")
+        } else {
+            write!(f, "; {}", self.faults.join(", "))
+        }
     }
 }
 
@@ -133,7 +140,7 @@ enum Known<'a> {
 pub fn losses(run: &Recorded) -> Losses {
     let rows = known_rows(run);
     let state = FinalState::of(run);
-    let decided = state.decides(run);
+    let decided = FinalState::decides(run);
     let mut found = Losses {
         acknowledged: 0,
         lost: Vec::new(),
@@ -150,11 +157,10 @@ pub fn losses(run: &Recorded) -> Losses {
         match known {
             Known::Acked(call) => {
                 found.acknowledged += 1;
-                if found.decided.is_err() {
-                } else if !state.has(*row) {
+                if state.has(*row) {
+                    found.on_some_nodes += usize::from(!state.everywhere(*row));
+                } else if found.decided.is_ok() {
                     found.lose(blame.row(*row, call));
-                } else if state.nodes_with(*row).len() < state.nodes.len() {
-                    found.on_some_nodes += 1;
                 }
             }
             Known::Doubt => {
@@ -231,6 +237,10 @@ impl<'a> FinalState<'a> {
         self.rows.binary_search(&row).is_ok()
     }
 
+    fn everywhere(&self, row: u64) -> bool {
+        self.nodes.iter().all(|(_, rows)| rows.binary_search(&row).is_ok())
+    }
+
     fn nodes_with(&self, row: u64) -> Vec<NodeName> {
         let with = self.nodes.iter().filter(|(_, rows)| rows.binary_search(&row).is_ok());
         with.map(|(node, _)| (*node).clone()).collect()
@@ -238,7 +248,7 @@ impl<'a> FinalState<'a> {
 
     /// Settled reads of all nodes decide. If the wait for a whole cluster ran out, the primary of the highest epoch
     /// ever seen decides alone: nothing brings back what it lacks. After an abort nothing decides.
-    fn decides(&self, run: &Recorded) -> Result<(), String> {
+    fn decides(run: &Recorded) -> Result<(), String> {
         let Err(why) = run.finals_settled() else { return Ok(()) };
         let waited = run.events.iter().any(|stamped| matches!(stamped.event, Event::Settled { .. }));
         let primary = views(run).last().and_then(|view| view.primary());
@@ -272,21 +282,22 @@ impl<'a> FinalState<'a> {
 struct Blame<'a> {
     run: &'a Recorded,
     writers: Vec<Writer<'a>>,
+    impacts: Vec<Impact>,
     restarts: Vec<Restart<'a>>,
     switches: Vec<(EpochSwitch, Vec<String>)>,
 }
 
 impl<'a> Blame<'a> {
     fn of(run: &'a Recorded) -> Self {
-        let writers = writers(run);
+        let (writers, impacts) = (writers(run), impacts(run));
         let around = |switch: &EpochSwitch| {
             let since = first_on(&writers, switch.from).unwrap_or_default();
             let until = first_on(&writers, switch.to).unwrap_or_else(|| run.load_end());
-            faults_around(run, since, until)
+            faults_around(&impacts, since, until)
         };
         let mut switches: Vec<_> = run.switches.iter().map(|switch| (switch.clone(), around(switch))).collect();
         switches.sort_by_key(|(switch, _)| (switch.from, switch.fork, switch.to));
-        Self { run, restarts: restarts(run), switches, writers }
+        Self { run, restarts: restarts(run), switches, impacts, writers }
     }
 
     fn row(&self, row: u64, call: &Call) -> LostRow {
@@ -320,20 +331,14 @@ impl<'a> Blame<'a> {
         }
         let next = self.writers.iter().find(|writer| writer.epoch > epoch)?;
         let since = first_on(&self.writers, epoch).unwrap_or_default();
-        let faults = faults_around(self.run, since, next.at);
+        let faults = faults_around(&self.impacts, since, next.at);
         Some((Cause::Switch { from: epoch, to: next.epoch, fork: None }, faults))
     }
 
     fn restart(&self, call: &Call, acked: RunTime) -> Option<(Cause, Vec<String>)> {
         let its = |restart: &&Restart<'_>| call.served_by.as_ref().is_none_or(|node| node == restart.node);
         let restart = self.restarts.iter().filter(its).find(|restart| restart.seen >= acked)?;
-        let faults = process_faults(self.run, restart.node, acked.minus(IN_FLIGHT), restart.seen);
+        let faults = process_faults(self.run, &self.impacts, restart.node, [acked.minus(IN_FLIGHT), restart.seen]);
         Some((Cause::Restart { node: restart.node.clone(), seen: restart.seen }, faults))
-    }
-}
-
-impl Default for Cause {
-    fn default() -> Self {
-        Self::Unknown
     }
 }

@@ -87,13 +87,13 @@ fn verdict(found: &Losses) -> (Verdict, String) {
     if let Err(why) = &found.decided {
         return (Verdict::Invalid, format!("cannot tell what was lost: {why}"));
     }
-    let mut summary = format!("all {acknowledged} acknowledged writes are there");
+    let mut parts = vec![format!("all {acknowledged} acknowledged writes are there")];
     if found.in_doubt > 0 {
         let (present, in_doubt) = (found.in_doubt_present, found.in_doubt);
-        summary.push_str(&format!("; of {in_doubt} in doubt, {present} happened"));
+        parts.push(format!("of {in_doubt} in doubt, {present} happened"));
     }
     if found.on_some_nodes > 0 {
-        summary.push_str(&format!("; {} are missing on some nodes (see replicas-converge)", found.on_some_nodes));
+        parts.push(format!("{} are missing on some nodes (see replicas-converge)", found.on_some_nodes));
     }
-    (Verdict::Pass, summary)
+    (Verdict::Pass, parts.join("; "))
 }

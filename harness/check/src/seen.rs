@@ -1,5 +1,7 @@
 //! What watchers, views and answers say about who took writes on which epoch, and which faults were about.
 
+use std::time::Duration;
+
 use firedrill_core::action::Action;
 use firedrill_core::cluster::{ClusterView, Epoch, NodeName};
 use firedrill_core::event::Event;
@@ -48,9 +50,9 @@ pub(crate) fn first_on(writers: &[Writer<'_>], epoch: Epoch) -> Option<RunTime> 
 
 /// The views of the whole cluster, in order.
 pub(crate) fn views(run: &Recorded) -> impl Iterator<Item = &ClusterView> {
-    run.events.iter().filter_map(|stamped| match &stamped.event {
-        Event::View { view } => Some(view),
-        _ => None,
+    run.events.iter().filter_map(|stamped| {
+        let Event::View { view } = &stamped.event else { return None };
+        Some(view)
     })
 }
 
@@ -62,39 +64,77 @@ pub(crate) fn is_redundant(view: &ClusterView) -> bool {
     })
 }
 
-/// Ids of the faults in force at a moment, with their kinds, in order of onset.
-pub(crate) fn in_force(run: &Recorded, at: RunTime) -> Vec<String> {
-    let faults = run.faults().into_iter();
-    let active = faults.filter(|fault| fault.onset <= at && fault.healed.is_none_or(|healed| at < healed));
-    active.map(|fault| format!("{} ({})", fault.fault, fault.kind)).collect()
+/// A fault that took effect, and for how long it mattered.
+pub(crate) struct Impact {
+    pub(crate) span: FaultSpan,
+    /// When the cluster was whole again after it; `None` if that was not seen.
+    pub(crate) over: Option<RunTime>,
 }
 
-/// The faults in force at a moment as the end of a sentence, or nothing.
-pub(crate) fn in_force_words(run: &Recorded, at: RunTime) -> String {
-    let active = in_force(run, at);
-    if active.is_empty() { String::new() } else { format!("; in force then: {}", active.join(", ")) }
+/// A look at the cluster takes up to so long, so that what it shows may be so old.
+const VIEW_AGE: Duration = Duration::from_secs(1);
+
+/// The faults that took effect, in order of onset. One matters until a view shows the cluster whole after its heal (after
+/// its onset, if all it did was done in an instant), because a failover outlives the kill that caused it.
+pub(crate) fn impacts(run: &Recorded) -> Vec<Impact> {
+    let mut found = Vec::new();
+    for span in run.faults() {
+        let applied: Vec<&Action> = actions(run, &span.fault).collect();
+        if applied.is_empty() {
+            continue;
+        }
+        let gone = if applied.iter().all(|action| is_instant(action)) {
+            Some(span.onset)
+        } else {
+            span.healed.or_else(|| refused(run, &span))
+        };
+        let whole = |gone: RunTime| views(run).find(|view| view.at > gone.plus(VIEW_AGE) && is_redundant(view));
+        found.push(Impact { over: gone.and_then(whole).map(|view| view.at), span });
+    }
+    found.sort_by(|a, b| (a.span.onset, &a.span.fault).cmp(&(b.span.onset, &b.span.fault)));
+    found
+}
+
+/// The actions of a fault that took effect.
+fn actions<'a>(run: &'a Recorded, wanted: &str) -> impl Iterator<Item = &'a Action> {
+    run.events.iter().filter_map(move |stamped| {
+        let Event::StepApplied { fault, action, .. } = &stamped.event else { return None };
+        (fault == wanted).then_some(action)
+    })
+}
+
+/// Whether nothing of the action stays in force.
+pub(crate) const fn is_instant(action: &Action) -> bool {
+    match action {
+        Action::Kill { stay_down, .. } => !*stay_down,
+        Action::Cut { .. } | Action::Pause { .. } => false,
+    }
+}
+
+/// When the last action of a fault that was given up half-way was undone.
+fn refused(run: &Recorded, span: &FaultSpan) -> Option<RunTime> {
+    let of = |id: &String| *id == span.fault;
+    run.events.iter().find(|stamped| matches!(&stamped.event, Event::FaultRefused { fault, .. } if of(fault)))?;
+    let undone = |event: &Event| matches!(event, Event::StepReverted { fault, .. } if of(fault));
+    run.events.iter().rev().find(|stamped| undone(&stamped.event)).map(|stamped| stamped.at)
+}
+
+/// The faults that mattered at a moment as the end of a sentence, or nothing.
+pub(crate) fn faults_words(run: &Recorded, at: RunTime) -> String {
+    let active =
+        impacts(run).into_iter().filter(|fault| fault.span.onset <= at && fault.over.is_none_or(|over| at < over));
+    let names: Vec<String> = active.map(|fault| format!("{} ({})", fault.span.fault, fault.span.kind)).collect();
+    if names.is_empty() { String::new() } else { format!("; faults then: {}", names.join(", ")) }
 }
 
 /// The faults that had something to do with what happened between `since` and `until`: the last one that began before
-/// `until`, and those whose effect overlaps that. The effect of a fault lasts until a view after its heal shows the
-/// cluster whole, because a failover outlives the kill that caused it.
-pub(crate) fn faults_around(run: &Recorded, since: RunTime, until: RunTime) -> Vec<String> {
-    let effect_end = |fault: &FaultSpan| {
-        let healed = fault.healed?;
-        views(run).find(|view| view.at > healed && is_redundant(view)).map(|view| view.at)
-    };
-    let spans = run.faults();
-    let mut candidates: Vec<(&FaultSpan, Option<RunTime>)> = Vec::new();
-    for fault in spans.iter().filter(|fault| fault.onset < until) {
-        let end = effect_end(fault);
-        if end.is_none_or(|end| end > since) {
-            candidates.push((fault, end));
-        }
-    }
-    let Some(last) = candidates.iter().map(|(fault, _)| fault.onset).max() else { return Vec::new() };
-    candidates.retain(|(_, end)| end.is_none_or(|end| end > last));
-    candidates.sort_by(|a, b| (a.0.onset, &a.0.fault).cmp(&(b.0.onset, &b.0.fault)));
-    candidates.into_iter().map(|(fault, _)| fault.fault.clone()).collect()
+/// `until`, and those that still mattered when it began.
+pub(crate) fn faults_around(impacts: &[Impact], since: RunTime, until: RunTime) -> Vec<String> {
+    let matters = |impact: &Impact, at: RunTime| impact.over.is_none_or(|over| over > at);
+    let began = || impacts.iter().filter(|impact| impact.span.onset < until && matters(impact, since));
+    let Some(last) = began().map(|impact| impact.span.onset).max() else { return Vec::new() };
+    let overlapping = began().filter(|impact| impact.span.onset == last || matters(impact, last));
+    overlapping.map(|impact| impact.span.fault.clone()).collect()
 }
 
 /// A server process that was replaced by another.
@@ -126,16 +166,12 @@ pub(crate) fn restarts(run: &Recorded) -> Vec<Restart<'_>> {
 }
 
 /// Ids of the faults that killed or paused something on a node and began in the interval.
-pub(crate) fn process_faults(run: &Recorded, node: &NodeName, since: RunTime, until: RunTime) -> Vec<String> {
-    let hits = |fault: &FaultSpan| {
-        run.events.iter().any(|stamped| match &stamped.event {
-            Event::StepApplied { fault: id, action, .. } if *id == fault.fault => match action {
-                Action::Kill { node: hit, .. } | Action::Pause { node: hit, .. } => hit == node,
-                Action::Cut { .. } => false,
-            },
-            _ => false,
-        })
+pub(crate) fn process_faults(run: &Recorded, impacts: &[Impact], node: &NodeName, when: [RunTime; 2]) -> Vec<String> {
+    let hits = |action: &Action| match action {
+        Action::Kill { node: hit, .. } | Action::Pause { node: hit, .. } => hit == node,
+        Action::Cut { .. } => false,
     };
-    let spans = run.faults().into_iter().filter(|fault| since <= fault.onset && fault.onset <= until && hits(fault));
-    spans.map(|fault| fault.fault).collect()
+    let [since, until] = when;
+    let began = impacts.iter().map(|impact| &impact.span).filter(|span| since <= span.onset && span.onset <= until);
+    began.filter(|span| actions(run, &span.fault).any(hits)).map(|span| span.fault.clone()).collect()
 }

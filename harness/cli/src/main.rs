@@ -1,1 +1,87 @@
-fn main() {}
+//! The command `firedrill`: arguments, what people see, exit codes. The only crate that prints or exits.
+
+mod args;
+mod diagnostics;
+mod discover;
+mod failure;
+mod heal;
+mod judge;
+mod list;
+mod loaded;
+mod output;
+mod plan;
+mod progress;
+mod report;
+mod run;
+mod terminal;
+mod up;
+mod validate;
+mod written;
+
+use std::panic::{self, PanicHookInfo};
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use firedrill_core::verdict::exit;
+
+use crate::args::{Cli, Verb};
+use crate::failure::Failure;
+
+fn main() -> ExitCode {
+    // A lab's holder is this program again, and so is who looks into one. They must not have started a thread, so that
+    // they can enter a user namespace.
+    let first = std::env::args_os().nth(1).unwrap_or_default();
+    if first == firedrill_platforms::lab::init::ARGUMENT {
+        return firedrill_platforms::lab::init::main();
+    }
+    if first == up::VIEW_ARGUMENT {
+        return up::print_view();
+    }
+    panic::set_hook(Box::new(say_bug));
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(message) => {
+            // Help and version are "errors" of clap too, with exit code 0. If even this cannot be printed, nothing can.
+            drop(message.print());
+            return if message.use_stderr() { ExitCode::from(exit::USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    let done = panic::catch_unwind(|| perform(&cli.verb));
+    match done {
+        Ok(Ok(code)) => code,
+        Ok(Err(failure)) => failure.report(),
+        Err(_) => ExitCode::from(exit::BUG),
+    }
+}
+
+fn perform(verb: &Verb) -> Result<ExitCode, Failure> {
+    match verb {
+        Verb::Run(args) => run::run(args),
+        Verb::Plan(args) => plan::plan(args),
+        Verb::Validate(args) => validate::validate(args),
+        Verb::List(args) => list::list(args),
+        Verb::Judge(args) => judge::judge(args),
+        Verb::Report(args) => report::report(args),
+        Verb::Heal(args) => heal::heal(args),
+        Verb::Up(args) => up::up(args),
+        Verb::Down(args) => up::down(args),
+    }
+}
+
+/// What is said when firedrill itself is wrong. What was injected is undone all the same: by the agent, whose lease ends.
+fn say_bug(info: &PanicHookInfo<'_>) {
+    let place = info.location().map(|place| format!(" at {place}")).unwrap_or_default();
+    let what = info.payload_as_str().unwrap_or("no message");
+    let version = firedrill_core::VERSION;
+    let thread = std::thread::current().name().unwrap_or("unnamed").to_owned();
+    output::error(&format!(
+        "firedrill {version} has a bug: {}{place} (thread {thread})\n  \
+         please report it, with the command and this message; RUST_BACKTRACE=1 adds where it came from\n  \
+         what was injected is undone by itself; `firedrill heal --all` makes sure\n",
+        firedrill_reports::clean::line(what),
+    ));
+    let trace = std::backtrace::Backtrace::capture();
+    if trace.status() == std::backtrace::BacktraceStatus::Captured {
+        output::error(&format!("{trace}\n"));
+    }
+}

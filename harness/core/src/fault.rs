@@ -47,7 +47,8 @@ pub struct FaultPlan {
 /// impaired already.
 pub fn impaired<'a>(plans: impl IntoIterator<Item = &'a FaultPlan>) -> usize {
     let all: BTreeSet<&(NodeName, Option<ProcessName>)> = plans.into_iter().flat_map(|plan| &plan.impairs).collect();
-    let whole: BTreeSet<&NodeName> = all.iter().filter(|(_, process)| process.is_none()).map(|(node, _)| node).collect();
+    let whole: BTreeSet<&NodeName> =
+        all.iter().filter(|(_, process)| process.is_none()).map(|(node, _)| node).collect();
     all.iter().filter(|(node, process)| process.is_none() || !whole.contains(node)).count()
 }
 

@@ -198,8 +198,7 @@ impl<'a, 'i> Fields<'a, 'i> {
             Ok(read) => Some(Placed { value: read, span: value.span() }),
             Err(reason) => {
                 let message = if reason.is_empty() { format!("`{key}` must be {}", T::EXPECTS) } else { reason };
-                let help = format!("`{key}` takes {}", T::EXPECTS);
-                self.mistakes.note(value.span(), message, "here", help);
+                self.mistakes.note(value.span(), message, "here", how_to_write(key, T::EXPECTS));
                 None
             }
         }
@@ -227,6 +226,17 @@ impl<'a, 'i> Fields<'a, 'i> {
         self.placed(key)
     }
 
+    /// A name that must be there, of which these are known; only a missing one is noted here.
+    pub fn required_name(&mut self, key: &str, known: &[&str]) -> Option<Placed<String>> {
+        if !self.has(key) {
+            self.known.insert(key.to_owned());
+            let help = format!("add `{key} = …`, one of: {}", known.join(", "));
+            self.mistakes.note(self.span.clone(), format!("{} lacks `{key}`", self.title), "this table", help);
+            return None;
+        }
+        self.placed(key)
+    }
+
     /// A value that must be there.
     pub fn required<T: FromValue>(&mut self, key: &str) -> Option<T> {
         self.required_placed(key).map(|placed| placed.value)
@@ -239,7 +249,8 @@ impl<'a, 'i> Fields<'a, 'i> {
 
     /// One word out of a closed set, that must be there.
     pub fn required_word<T: Copy>(&mut self, key: &str, words: &[(&str, T)]) -> Option<T> {
-        let placed = self.required_placed::<String>(key)?;
+        let names: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+        let placed = self.required_name(key, &names)?;
         self.choose(key, &placed, words)
     }
 
@@ -266,7 +277,7 @@ impl<'a, 'i> Fields<'a, 'i> {
             return self.placed(key).into_iter().collect();
         };
         let mut read = Vec::new();
-        for item in array.iter() {
+        for item in array {
             match T::from_value(item.get_ref()) {
                 Ok(value) => read.push(Placed { value, span: item.span() }),
                 Err(reason) => {
@@ -282,14 +293,12 @@ impl<'a, 'i> Fields<'a, 'i> {
     /// A sub-table, if there.
     pub fn table(&mut self, key: &str, title: impl Into<String>) -> Option<Fields<'a, 'i>> {
         let value = self.raw(key)?;
-        match value.get_ref().as_table() {
-            Some(table) => Some(Fields::new(table, value.span(), title, self.mistakes)),
-            None => {
-                let help = format!("write it as a table: `[{key}]` on a line of its own, or `{key} = {{ … }}`");
-                self.mistakes.note(value.span(), format!("`{key}` must be a table"), "here", help);
-                None
-            }
+        if let Some(table) = value.get_ref().as_table() {
+            return Some(Fields::new(table, value.span(), title, self.mistakes));
         }
+        let help = format!("write it as a table: `[{key}]` on a line of its own, or `{key} = {{ … }}`");
+        self.mistakes.note(value.span(), format!("`{key}` must be a table"), "here", help);
+        None
     }
 
     /// An array of tables (`[[key]]`).
@@ -302,13 +311,12 @@ impl<'a, 'i> Fields<'a, 'i> {
             return Vec::new();
         };
         let mut read = Vec::new();
-        for item in array.iter() {
-            match item.get_ref().as_table() {
-                Some(table) => read.push(Fields::new(table, item.span(), title.clone(), self.mistakes)),
-                None => {
-                    let help = format!("write it as `[[{key}]]`, once for each");
-                    self.mistakes.note(item.span(), format!("each `{key}` must be a table"), "here", help);
-                }
+        for item in array {
+            if let Some(table) = item.get_ref().as_table() {
+                read.push(Fields::new(table, item.span(), title.clone(), self.mistakes));
+            } else {
+                let help = format!("write it as `[[{key}]]`, once for each");
+                self.mistakes.note(item.span(), format!("each `{key}` must be a table"), "here", help);
             }
         }
         read
@@ -327,6 +335,15 @@ impl<'a, 'i> Fields<'a, 'i> {
             let message = format!("{} has no key `{}`", self.title, key.value);
             self.mistakes.note(key.span, message, "unknown key", suggest(&key.value, &known));
         }
+    }
+}
+
+/// The first example of what is expected, as a line to write; else what is expected.
+fn how_to_write(key: &str, expects: &str) -> String {
+    let example = expects.split_once('"').and_then(|(_, rest)| rest.split_once('"'));
+    match example {
+        Some((example, _)) => format!("write it as `{key} = \"{example}\"`"),
+        None => format!("`{key}` takes {expects}"),
     }
 }
 

@@ -32,7 +32,6 @@ pub(crate) struct Shared {
     pub(crate) recorder: Recorder,
     pub(crate) meter: Arc<Meter>,
     pub(crate) timeout: Duration,
-    pub(crate) seed: Seed,
     workload: Mutex<(Box<dyn Workload>, ChaCha8Rng)>,
     processes: AtomicU32,
 }
@@ -82,7 +81,6 @@ impl Load {
             recorder: input.recorder,
             meter: input.meter,
             timeout: spec.timeout,
-            seed: input.seed,
             workload: Mutex::new((spec.workload.open(), input.seed.stream("workload"))),
             processes: AtomicU32::new(0),
         });

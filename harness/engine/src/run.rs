@@ -154,6 +154,7 @@ impl Run {
         let limit = self.scenario.cluster.start;
         match (self.become_whole(limit).await, started) {
             (Ok(()), Started::FromTemplate | Started::Plain) => Ok(()),
+            (Ok(()), Started::Cold) if !self.use_template => Ok(()),
             (Ok(()), Started::Cold) => {
                 self.platform.save_template().await.map_err(|error| start_words(&error))?;
                 self.become_whole(limit).await

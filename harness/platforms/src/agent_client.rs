@@ -99,10 +99,9 @@ impl AgentClient {
         let tag_prefix = config.tag_prefix.clone();
         let lease = Duration::from_nanos(config.lease_nanos);
         let mut client = Self { shared, tasks, tag_prefix, next_tag: AtomicU64::new(1), cut_by: String::new() };
-        match client.shared.ask(Ask::Hello { version: VERSION, config }, QUICK).await? {
-            Answer::Hello { cut_by, .. } => client.cut_by = cut_by,
-            other => return Err(unexpected("hello", &other)),
-        }
+        let answer = client.shared.ask(Ask::Hello { version: VERSION, config }, QUICK).await?;
+        let Answer::Hello { cut_by, .. } = answer else { return Err(unexpected("hello", &answer)) };
+        client.cut_by = cut_by;
         for _ in 0..PINGS {
             client.shared.measure(Ask::Ping).await?;
         }
@@ -118,33 +117,31 @@ impl AgentClient {
     /// Reads what undoing the action takes, under a fresh tag.
     pub async fn prepare(&self, action: &Action) -> Result<Undo, DeedError> {
         let tag = format!("{}{}", self.tag_prefix, self.next_tag.fetch_add(1, Ordering::Relaxed));
-        match self.shared.ask(Ask::Prepare { tag, action: action.clone() }, QUICK).await? {
-            Answer::Prepared(undo) => Ok(undo),
-            other => Err(unexpected("prepare", &other)),
-        }
+        let answer = self.shared.ask(Ask::Prepare { tag, action: action.clone() }, QUICK).await?;
+        if let Answer::Prepared(undo) = answer { Ok(undo) } else { Err(unexpected("prepare", &answer)) }
     }
 
     /// Performs the action; the agent reverts it by itself after `hold`.
     pub async fn apply(&self, undo: &Undo, hold: Option<Duration>) -> Result<Applied, DeedError> {
         let hold_nanos = hold.map(|hold| u64::try_from(hold.as_nanos()).unwrap_or(u64::MAX));
-        match self.shared.ask(Ask::Apply { undo: undo.clone(), hold_nanos }, SLOW).await? {
-            Answer::Applied { from } => {
-                let offset = self.shared.offset()?;
-                Ok(Applied { from: offset.run_time(from), error: offset.error })
-            }
-            other => Err(unexpected("apply", &other)),
+        let answer = self.shared.ask(Ask::Apply { undo: undo.clone(), hold_nanos }, SLOW).await?;
+        if let Answer::Applied { from } = answer {
+            let offset = self.shared.offset()?;
+            Ok(Applied { from: offset.run_time(from), error: offset.error })
+        } else {
+            Err(unexpected("apply", &answer))
         }
     }
 
     /// Undoes the action; fine if never, half or already done.
     pub async fn revert(&self, undo: &Undo) -> Result<Reverted, DeedError> {
-        match self.shared.ask(Ask::Revert { undo: undo.clone() }, SLOW).await? {
-            Answer::Reverted { held, by } => {
-                let offset = self.shared.offset()?;
-                let held = held.map(|held| (offset.run_time(held.from), offset.run_time(held.to)));
-                Ok(Reverted { held, by: by.to_string() })
-            }
-            other => Err(unexpected("revert", &other)),
+        let answer = self.shared.ask(Ask::Revert { undo: undo.clone() }, SLOW).await?;
+        if let Answer::Reverted { held, by } = answer {
+            let offset = self.shared.offset()?;
+            let held = held.map(|held| (offset.run_time(held.from), offset.run_time(held.to)));
+            Ok(Reverted { held, by: by.to_string() })
+        } else {
+            Err(unexpected("revert", &answer))
         }
     }
 
@@ -160,10 +157,8 @@ impl AgentClient {
 
     /// Lists what a fault could leave behind: `nft` tables and `process-stopped`.
     pub async fn inventory(&self) -> Result<Inventory, DeedError> {
-        match self.shared.ask(Ask::Inventory, QUICK).await? {
-            Answer::Inventory(inventory) => Ok(inventory),
-            other => Err(unexpected("inventory", &other)),
-        }
+        let answer = self.shared.ask(Ask::Inventory, QUICK).await?;
+        if let Answer::Inventory(inventory) = answer { Ok(inventory) } else { Err(unexpected("inventory", &answer)) }
     }
 
     /// Has the agent revert everything and exit. Fine if it is already gone.
@@ -171,10 +166,8 @@ impl AgentClient {
         if self.shared.died.borrow().is_some() {
             return Ok(());
         }
-        match self.shared.ask(Ask::Bye, SLOW).await? {
-            Answer::Bye => Ok(()),
-            other => Err(unexpected("bye", &other)),
-        }
+        let answer = self.shared.ask(Ask::Bye, SLOW).await?;
+        if let Answer::Bye = answer { Ok(()) } else { Err(unexpected("bye", &answer)) }
     }
 
     /// Waits until the agent is gone and says why; forever if it stays. Cancel-safe.
@@ -218,7 +211,9 @@ impl Shared {
             if self.outgoing.send(Request { id, ask }).await.is_err() {
                 return Err("its standard input is closed".to_owned());
             }
-            receiver.await.map_err(|_| self.died.borrow().clone().unwrap_or_else(|| "the connection was closed".to_owned()))
+            receiver
+                .await
+                .map_err(|_| self.died.borrow().clone().unwrap_or_else(|| "the connection was closed".to_owned()))
         })
         .await;
         lock(&self.pending).remove(&id);
@@ -352,3 +347,6 @@ fn with_source(error: &DeedError) -> String {
         None => error.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests;

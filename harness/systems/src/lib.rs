@@ -6,6 +6,7 @@
 use firedrill_core::system::SystemEntry;
 
 pub mod patroni;
+pub mod sim;
 
 /// Every system, alphabetical.
-pub static SYSTEMS: &[SystemEntry] = &[patroni::ENTRY];
+pub static SYSTEMS: &[SystemEntry] = &[patroni::ENTRY, sim::ENTRY];

@@ -27,7 +27,9 @@ pub fn pairs(world: &World, links: &[Link]) -> Result<Vec<Pair>, Refusal> {
 pub const fn mechanism(keeper: Keeper) -> &'static str {
     match keeper {
         Keeper::Socket => "nft table of family bridge, owned by the agent's socket: its death ends the cut",
-        Keeper::Nobody => "nft table of family bridge, without an owner (needs Linux 5.12): deleted by the agent's guard",
+        Keeper::Nobody => {
+            "nft table of family bridge, without an owner (needs Linux 5.12): deleted by the agent's guard"
+        }
     }
 }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use firedrill_core::action::{Effect, Presence, ProcessRef};
 use firedrill_core::cluster::{NodeName, ProcessName};
-use firedrill_sys::process::{self, Process};
 use firedrill_sys::clock;
+use firedrill_sys::process::{self, Process};
 
 use crate::protocol::{Refusal, RefusalKind};
 use crate::world::{self, World};
@@ -30,7 +30,7 @@ pub struct Target<'a> {
 
 impl Target<'_> {
     /// Whether success means that none runs, and not only that those of the beginning are gone.
-    const fn empties(&self) -> bool {
+    pub const fn empties(&self) -> bool {
         self.stay_down || self.process.is_none()
     }
 }
@@ -41,6 +41,10 @@ pub fn apply(world: &World, target: &Target<'_>, number: i32) -> Result<(u64, u6
     let mut from = None;
     let mut last = Vec::new();
     let done = clock::until(PATIENCE, INTERVAL, || match round(world, target, number, since_ticks) {
+        Ok(signalled) if signalled.is_empty() && from.is_none() => {
+            let what = format!("what was to be killed on {} has already ended", target.node);
+            Some(Err(Refusal::new(RefusalKind::NoTarget, what)))
+        }
         Ok(signalled) => {
             from.get_or_insert_with(clock::boottime_nanos);
             let over = signalled.is_empty() || number != SIGKILL;
@@ -49,13 +53,11 @@ pub fn apply(world: &World, target: &Target<'_>, number: i32) -> Result<(u64, u6
         }
         Err(refusal) => Some(Err(refusal)),
     });
-    match done {
-        Some(result) => result.map(|()| (from.unwrap_or_default(), since_ticks)),
-        None => {
-            let what = format!("{} of {} did not end after SIGKILL", world::words(&last), target.node);
-            Err(Refusal::new(RefusalKind::System, what))
-        }
-    }
+    let result = done.unwrap_or_else(|| {
+        let what = format!("{} of {} did not end after SIGKILL", world::words(&last), target.node);
+        Err(Refusal::new(RefusalKind::System, what))
+    });
+    result.map(|()| (from.unwrap_or_default(), since_ticks))
 }
 
 /// One look and one signal to each that is to go; those it was sent to.
@@ -77,8 +79,9 @@ pub fn keep_down(world: &World, target: &Target<'_>, since_ticks: u64) -> Result
 /// Parents first, as [`World::processes`] orders them.
 fn signal_all(processes: &[Process], number: i32) -> Result<(), Refusal> {
     for process in processes {
-        process::signal(process.pid, process.start, number)
-            .map_err(|error| Refusal::system(format!("signal {number} to {} ({})", process.name, process.pid), &error))?;
+        process::signal(process.pid, process.start, number).map_err(|error| {
+            Refusal::system(format!("signal {number} to {} ({})", process.name, process.pid), &error)
+        })?;
     }
     Ok(())
 }
@@ -92,25 +95,26 @@ pub fn probe(world: &World, target: &Target<'_>, recorded: &[ProcessRef]) -> Eff
     judge(target, recorded, &running)
 }
 
+/// The first recorded is the parent of the rest, or the oldest: servers end and start children all the time, so that some of
+/// the others are gone says nothing while it lives.
 fn judge(target: &Target<'_>, recorded: &[ProcessRef], running: &[Process]) -> Effect {
     let numbers: BTreeSet<(i32, u64)> = running.iter().map(|process| (process.pid, process.start)).collect();
-    let left = recorded.iter().filter(|reference| numbers.contains(&(reference.pid, reference.start))).count();
+    let lives = |reference: &ProcessRef| numbers.contains(&(reference.pid, reference.start));
+    let left = recorded.iter().filter(|reference| lives(reference)).count();
     let known = recorded.len();
-    let presence = if target.empties() {
-        match (running.len(), left) {
-            (0, _) => Presence::Full,
-            // All of the beginning, or none of them and others: it never happened, or is over.
-            (_, 0) => Presence::Absent,
-            (_, left) if left == known => Presence::Absent,
-            (_, _) => Presence::Partial,
-        }
+    let presence = if target.empties() && running.is_empty() {
+        Presence::Full
+    } else if recorded.is_empty() {
+        Presence::Unknown
+    } else if recorded.first().is_some_and(lives) {
+        Presence::Absent
+    } else if left > 0 {
+        Presence::Partial
+    } else if target.empties() {
+        // Others run: it is over.
+        Presence::Absent
     } else {
-        match left {
-            _ if known == 0 => Presence::Unknown,
-            0 => Presence::Full,
-            left if left == known => Presence::Absent,
-            _ => Presence::Partial,
-        }
+        Presence::Full
     };
     let name = target.process.map_or("processes", |process| process.0.as_str());
     let now = if running.is_empty() { "none runs".to_owned() } else { format!("running: {}", world::words(running)) };
@@ -133,14 +137,17 @@ mod tests {
         let down = Target { stay_down: true, ..named };
         let whole = Target { process: None, ..named };
         let before = vec![process(5, 1), process(6, 1)];
-        let half = vec![process(5, 1)];
+        let fewer = vec![process(5, 1)];
+        let half = vec![process(6, 1)];
         let again = vec![process(5, 9)];
         for (target, running, want) in [
             (&named, &before, Presence::Absent),
+            (&named, &fewer, Presence::Absent),
             (&named, &half, Presence::Partial),
             (&named, &again, Presence::Full),
             (&named, &vec![], Presence::Full),
             (&down, &before, Presence::Absent),
+            (&down, &fewer, Presence::Absent),
             (&down, &half, Presence::Partial),
             (&down, &again, Presence::Absent),
             (&down, &vec![], Presence::Full),

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use firedrill_core::action::{Effect, Presence, ProcessRef};
 use firedrill_core::cluster::{NodeName, ProcessName};
-use firedrill_sys::process::{self, Process, State};
 use firedrill_sys::clock;
+use firedrill_sys::process::{self, Process, State};
 
 use crate::protocol::{Refusal, RefusalKind};
 use crate::world::{self, World};
@@ -36,7 +36,9 @@ pub fn apply(
         Ok(()) => Ok(stopped),
         Err(refusal) => Err(match revert(&stopped, held) {
             Ok(()) => refusal,
-            Err(second) => Refusal { what: format!("{}; and going on again failed: {second}", refusal.what), ..refusal },
+            Err(second) => {
+                Refusal { what: format!("{}; and going on again failed: {second}", refusal.what), ..refusal }
+            }
         }),
     }
 }

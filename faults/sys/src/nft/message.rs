@@ -183,7 +183,9 @@ pub(crate) struct Answer<'a> {
 /// The messages in a datagram; what is cut off is left out.
 pub(crate) fn answers(mut datagram: &[u8]) -> Vec<Answer<'_>> {
     let mut answers = Vec::new();
-    while let (Some(length), Some(kind), Some(sequence)) = (u32_at(datagram, 0), u16_at(datagram, 4), u32_at(datagram, 8)) {
+    while let (Some(length), Some(kind), Some(sequence)) =
+        (u32_at(datagram, 0), u16_at(datagram, 4), u32_at(datagram, 8))
+    {
         let length = usize::try_from(length).unwrap_or(usize::MAX);
         let Some(payload) = datagram.get(HEADER..length) else { break };
         answers.push(Answer { kind, sequence, payload });

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream as StdStream;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use firedrill_core::platform::Incident;
 use firedrill_sys::pass;
 use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
@@ -33,7 +34,7 @@ struct Pending {
 /// A connection to a lab's init. When it is dropped the lab ends, unless detached.
 #[derive(Debug)]
 pub(super) struct Control {
-    socket: Arc<AsyncFd<OwnedFd>>,
+    socket: Arc<UnixStream>,
     pending: Arc<Mutex<Pending>>,
     reader: AbortHandle,
 }
@@ -41,7 +42,8 @@ pub(super) struct Control {
 impl Control {
     /// Waits until the lab is built, then listens. Incidents go to `incidents`.
     pub(super) async fn connect(socket: OwnedFd, incidents: mpsc::UnboundedSender<Incident>) -> io::Result<Self> {
-        let socket = Arc::new(AsyncFd::new(socket)?);
+        // A stream by its type only: whole messages are read and written through `pass`, never bytes.
+        let socket = Arc::new(UnixStream::from_std(StdStream::from(socket))?);
         let first = tokio::time::timeout(BUILD_PATIENCE, receive(&socket)).await;
         match first.map_err(|_| io::Error::other("the lab's network was not ready in time"))?? {
             Some((Tell::Ready, _)) => {}
@@ -68,7 +70,7 @@ impl Control {
             id
         };
         let bytes = serde_json::to_vec(&Request { id, ask }).map_err(io::Error::other)?;
-        self.socket.async_io(Interest::WRITABLE, |socket| pass::send(socket.as_fd(), &bytes, fds)).await?;
+        self.socket.async_io(Interest::WRITABLE, || pass::send(self.socket.as_fd(), &bytes, fds)).await?;
         let answered = tokio::time::timeout(PATIENCE, receiver).await;
         let answered = answered.map_err(|_| io::Error::other("the lab's init does not answer"))?;
         answered.map_err(|_| gone())?.map_err(io::Error::other)
@@ -77,7 +79,7 @@ impl Control {
     /// Tells init something to which there is no answer.
     pub(super) async fn say(&self, ask: Ask) -> io::Result<()> {
         let bytes = serde_json::to_vec(&Request { id: 0, ask }).map_err(io::Error::other)?;
-        self.socket.async_io(Interest::WRITABLE, |socket| pass::send(socket.as_fd(), &bytes, &[])).await
+        self.socket.async_io(Interest::WRITABLE, || pass::send(self.socket.as_fd(), &bytes, &[])).await
     }
 }
 
@@ -87,8 +89,8 @@ impl Drop for Control {
     }
 }
 
-async fn receive(socket: &AsyncFd<OwnedFd>) -> io::Result<Option<(Tell, Vec<OwnedFd>)>> {
-    match socket.async_io(Interest::READABLE, |socket| pass::receive(socket.as_fd())).await? {
+async fn receive(socket: &UnixStream) -> io::Result<Option<(Tell, Vec<OwnedFd>)>> {
+    match socket.async_io(Interest::READABLE, || pass::receive(socket.as_fd())).await? {
         Some(message) => Ok(Some((serde_json::from_slice(&message.bytes).map_err(io::Error::other)?, message.fds))),
         None => Ok(None),
     }
@@ -96,11 +98,7 @@ async fn receive(socket: &AsyncFd<OwnedFd>) -> io::Result<Option<(Tell, Vec<Owne
 
 /// Hears init until it is gone. Incidents are unbounded by type only: init sends one for each end of a process it
 /// started, and starts none by itself.
-async fn read_all(
-    socket: Arc<AsyncFd<OwnedFd>>,
-    pending: Arc<Mutex<Pending>>,
-    incidents: mpsc::UnboundedSender<Incident>,
-) {
+async fn read_all(socket: Arc<UnixStream>, pending: Arc<Mutex<Pending>>, incidents: mpsc::UnboundedSender<Incident>) {
     let mut detail = "the lab's init is gone, and everything of the lab with it".to_owned();
     loop {
         let (id, answer) = match receive(&socket).await {

@@ -26,7 +26,9 @@ pub(super) struct LabDialer {
 impl LabDialer {
     fn address(&self, node: &NodeName) -> io::Result<Ipv4Addr> {
         let found = self.addresses.iter().find(|address| address.node == *node);
-        found.map(|found| found.address).ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("no node {node}")))
+        found
+            .map(|found| found.address)
+            .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("no node {node}")))
     }
 }
 

@@ -31,13 +31,8 @@ impl Shared {
     }
 
     pub(super) fn prepare(&self, action: &Action, tag: String) -> Result<Undo, DeedError> {
-        let mut undo = Undo {
-            tag,
-            action: action.clone(),
-            creates: Vec::new(),
-            processes: Vec::new(),
-            restarts: Vec::new(),
-        };
+        let mut undo =
+            Undo { tag, action: action.clone(), creates: Vec::new(), processes: Vec::new(), restarts: Vec::new() };
         match action {
             Action::Cut { links } => {
                 if links.is_empty() {
@@ -190,7 +185,8 @@ impl Shared {
         self.world.clock.sleep(WATCH).await;
         let worked = beats() - before;
         let presence = if worked == 0 { Presence::Full } else { Presence::Absent };
-        let evidence = format!("{PROCESS} of {name} (pid {}) worked {worked} times in {}ms", process.pid, WATCH.as_millis());
+        let evidence =
+            format!("{PROCESS} of {name} (pid {}) worked {worked} times in {}ms", process.pid, WATCH.as_millis());
         Effect { presence, evidence }
     }
 

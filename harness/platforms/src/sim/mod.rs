@@ -30,7 +30,7 @@ use deeds::Held;
 use world::World;
 
 /// The platform `sim`.
-pub static ENTRY: PlatformEntry = PlatformEntry {
+pub const ENTRY: PlatformEntry = PlatformEntry {
     name: "sim",
     summary: "inside this process, on virtual time: for tests of scenarios and of firedrill itself",
     offers,
@@ -90,7 +90,10 @@ impl Platform for SimPlatform {
     async fn start(&self, _use_template: bool) -> Result<Started, StartError> {
         let world = &self.shared.world;
         if world.lock().on {
-            return Err(StartError::Other { what: "the simulated cluster is already running".to_owned(), source: None });
+            return Err(StartError::Other {
+                what: "the simulated cluster is already running".to_owned(),
+                source: None,
+            });
         }
         world.change(|state, now| state.start(now));
         spawn(&self.tasks, Arc::clone(world).run());

@@ -188,11 +188,7 @@ impl State {
     pub(super) fn process(&self, node: &NodeName, incarnation: u64) -> Process {
         match self.nodes.get(node) {
             Some(node) if self.on && node.down.is_empty() && node.incarnation == incarnation => {
-                if node.paused.is_empty() {
-                    Process::Running
-                } else {
-                    Process::Paused
-                }
+                if node.paused.is_empty() { Process::Running } else { Process::Paused }
             }
             Some(_) | None => Process::Gone,
         }
@@ -283,7 +279,11 @@ impl State {
         while let Some(entry) = self.queue.first_entry().filter(|entry| entry.key().0 <= now) {
             match entry.remove() {
                 Event::Tick(name) => {
-                    if self.nodes.get(&name).is_some_and(|node| self.process(&name, node.incarnation) == Process::Running) {
+                    if self
+                        .nodes
+                        .get(&name)
+                        .is_some_and(|node| self.process(&name, node.incarnation) == Process::Running)
+                    {
                         self.act(&name, |store, out| store.tick(now, out), now);
                         self.nodes.entry(name.clone()).and_modify(|node| node.beats += 1);
                     }

@@ -151,8 +151,7 @@ fn proves_no_effect(code: &str, severity: Option<Severity>) -> bool {
     const CLASSES: [&str; 4] = ["22", "23", "42", "53"];
     // Read-only; serialization failure, deadlock; lock not available. Not 40003 (completion unknown), not 57014.
     const CODES: [&str; 4] = ["25006", "40001", "40P01", "55P03"];
-    severity == Some(Severity::Error)
-        && (CLASSES.iter().any(|class| code.starts_with(class)) || CODES.contains(&code))
+    severity == Some(Severity::Error) && (CLASSES.iter().any(|class| code.starts_with(class)) || CODES.contains(&code))
 }
 
 /// The timeline in the name of a log file: its first eight hexadecimal digits.

@@ -25,7 +25,7 @@ const DEFAULTS: [(&str, &str, &str); 9] = [
 ];
 
 /// The file `patroni.yml`. Texts are written as JSON strings, which YAML reads as they are.
-pub fn patroni_yml(options: &Options, programs: &Programs, place: &Place, places: &[Place]) -> String {
+pub(super) fn patroni_yml(options: &Options, programs: &Programs, place: &Place, places: &[Place]) -> String {
     let hosts: Vec<String> = places.iter().map(|place| format!("{}:{ETCD_PORT}", place.address)).collect();
     let hosts: Vec<String> = hosts.iter().map(|host| quoted(host)).collect();
     let head = format!(

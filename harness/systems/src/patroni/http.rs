@@ -33,7 +33,12 @@ impl Http {
     }
 
     /// Sends a request and returns the head of the answer; the body follows as a stream.
-    pub(super) async fn send(&mut self, method: Method, path: &str, body: String) -> Result<Response<Incoming>, String> {
+    pub(super) async fn send(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: String,
+    ) -> Result<Response<Incoming>, String> {
         let request = Request::builder()
             .method(method)
             .uri(path)

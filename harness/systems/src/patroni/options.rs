@@ -47,10 +47,10 @@ const DEFAULT_STEP: Duration = Duration::from_secs(10);
 const SECOND: Duration = Duration::from_secs(1);
 
 /// The major versions of PostgreSQL that are looked for.
-pub const POSTGRES_VERSIONS: std::ops::RangeInclusive<u32> = 13..=18;
+pub(super) const POSTGRES_VERSIONS: std::ops::RangeInclusive<u32> = 13..=18;
 
 /// Reads the table for so many nodes. `None` after noting a mistake.
-pub fn parse(fields: &mut Fields<'_, '_>, nodes: usize) -> Option<Options> {
+pub(super) fn parse(fields: &mut Fields<'_, '_>, nodes: usize) -> Option<Options> {
     let before = fields.mistakes().count();
     let asked = fields.optional_word("synchronous-mode", &MODES);
     if asked == Some(SynchronousMode::Strict) && nodes < 2 {
@@ -188,7 +188,8 @@ fn parameters(mut fields: Fields<'_, '_>) -> BTreeMap<String, String> {
             let help = format!("remove it: {reason}");
             fields.mistakes().note(key.span, format!("`{name}` is not for a scenario to set"), "not here", help);
         } else if !is_parameter_name(&name) {
-            let help = "a parameter is written as in postgresql.conf: lower-case letters, digits, `_` and `.`".to_owned();
+            let help =
+                "a parameter is written as in postgresql.conf: lower-case letters, digits, `_` and `.`".to_owned();
             fields.mistakes().note(key.span, format!("`{name}` is not a name of a PostgreSQL parameter"), "here", help);
         } else if let Some(Setting(value)) = value {
             read.insert(name, value);
@@ -200,4 +201,78 @@ fn parameters(mut fields: Fields<'_, '_>) -> BTreeMap<String, String> {
 fn is_parameter_name(name: &str) -> bool {
     let letter = |c: char| c.is_ascii_lowercase() || c == '_';
     name.starts_with(letter) && name.chars().all(|c| letter(c) || c.is_ascii_digit() || c == '.')
+}
+
+#[cfg(test)]
+mod tests {
+    use firedrill_core::spec::Mistakes;
+    use toml::de::DeTable;
+
+    use super::*;
+
+    fn read(text: &str, nodes: usize) -> Result<Options, Vec<(String, String)>> {
+        let table = DeTable::parse(text).unwrap();
+        let mistakes = Mistakes::default();
+        let mut fields = Fields::new(table.get_ref(), 0..text.len(), "[cluster.patroni]", &mistakes);
+        let options = parse(&mut fields, nodes);
+        fields.finish();
+        let said = mistakes.into_sorted().into_iter().map(|mistake| (text[mistake.span].to_owned(), mistake.message));
+        let said: Vec<(String, String)> = said.collect();
+        assert!(options.is_some() || !said.is_empty(), "nothing read and nothing said");
+        if said.is_empty() { Ok(options.unwrap()) } else { Err(said) }
+    }
+
+    fn timers(text: &str) -> (u64, u64, u64) {
+        let options = read(text, 3).unwrap();
+        (options.ttl.as_secs(), options.loop_wait.as_secs(), options.retry_timeout.as_secs())
+    }
+
+    #[test]
+    fn the_defaults_are_patronis_own_and_the_safest_mode() {
+        assert_eq!(timers(""), (30, 10, 10));
+        assert_eq!(read("", 3).unwrap().synchronous_mode, SynchronousMode::Strict);
+        assert_eq!(read("", 1).unwrap().synchronous_mode, SynchronousMode::Off);
+    }
+
+    #[test]
+    fn what_is_not_given_fits_what_is() {
+        assert_eq!(timers(r#"ttl = "20s""#), (20, 6, 6));
+        assert_eq!(timers("ttl = '5s'\nloop-wait = '1s'"), (5, 1, 2));
+        assert_eq!(timers("ttl = '20s'\nretry-timeout = '5s'"), (20, 10, 5));
+        assert_eq!(timers("ttl = '1m'"), (60, 10, 10));
+    }
+
+    #[test]
+    fn parameters_are_passed_through() {
+        let text = "[parameters]\nwork_mem = '8MB'\nmax_connections = 1_00\njit = false\n'pg_stat_statements.max' = 5";
+        let parameters = read(text, 3).unwrap().parameters;
+        let pairs: Vec<(&str, &str)> = parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        assert_eq!(
+            pairs,
+            [("jit", "off"), ("max_connections", "100"), ("pg_stat_statements.max", "5"), ("work_mem", "8MB")]
+        );
+    }
+
+    #[test]
+    fn every_mistake_is_noted_at_its_place() {
+        for (text, nodes, place, part) in [
+            ("ttl = '2s'", 3, "'2s'", "ttl ≥ loop-wait + 2 × retry-timeout, and 2s < 1s + 2 × 1s"),
+            ("ttl = '20s'\nloop-wait = '10s'\nretry-timeout = '10s'", 3, "'20s'", "20s < 10s + 2 × 10s"),
+            ("loop-wait = '29s'", 3, "'29s'", "30s < 29s + 2 × 1s"),
+            ("ttl = '1500ms'", 3, "'1500ms'", "whole seconds"),
+            ("loop-wait = 10", 3, "10", "must be a duration"),
+            ("synchronous-mode = 'strickt'", 3, "'strickt'", "is not a value"),
+            ("synchronous-mode = 'strict'", 1, "'strict'", "never commit"),
+            ("postgres-version = 12", 3, "12", "not supported"),
+            ("tll = '30s'", 3, "tll", "no key `tll`"),
+            ("[parameters]\nport = 5433", 3, "port", "not for a scenario"),
+            ("[parameters]\nsynchronous_standby_names = '*'", 3, "synchronous_standby_names", "not for a scenario"),
+            ("[parameters]\n'a b' = 1", 3, "'a b'", "not a name"),
+            ("[parameters]\nwork_mem = ['8MB']", 3, "['8MB']", "must be a text"),
+        ] {
+            let said = read(text, nodes).unwrap_err();
+            let found = said.iter().any(|(at, message)| at == place && message.contains(part));
+            assert!(found && said.len() == 1, "{text}: {said:?}");
+        }
+    }
 }

@@ -89,7 +89,9 @@ mod tests {
     fn the_newest_is_taken_or_the_one_asked_for() {
         let root = tempfile::tempdir().unwrap();
         let nowhere = OsString::new();
-        let find = |asked| find_postgres(root.path(), &nowhere, asked).map(|bin| bin.strip_prefix(root.path()).unwrap().to_owned());
+        let find = |asked| {
+            find_postgres(root.path(), &nowhere, asked).map(|bin| bin.strip_prefix(root.path()).unwrap().to_owned())
+        };
         assert_eq!(find(None), None);
         plant(root.path(), "usr/local/pgsql/bin");
         assert_eq!(find(None), Some(PathBuf::from("usr/local/pgsql/bin")));

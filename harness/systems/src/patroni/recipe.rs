@@ -120,3 +120,56 @@ fn environment(place: &Place, first: Option<&Path>, home: &str) -> BTreeMap<Stri
 fn program(found: Option<&Path>, name: &str) -> String {
     found.map_or_else(|| name.to_owned(), |path| path.display().to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::fmt::Write as _;
+    use std::path::PathBuf;
+    use std::time::Duration;
+
+    use expect_test::expect_file;
+    use firedrill_core::platform::lab_addresses;
+    use firedrill_core::units::Bytes;
+
+    use super::super::options::SynchronousMode;
+    use super::*;
+
+    #[test]
+    fn the_recipe_of_three_nodes() {
+        let options = Options {
+            synchronous_mode: SynchronousMode::Strict,
+            ttl: Duration::from_secs(20),
+            loop_wait: Duration::from_secs(5),
+            retry_timeout: Duration::from_secs(5),
+            maximum_lag_on_failover: Bytes(1 << 20),
+            postgres_version: None,
+            parameters: BTreeMap::from([("max_connections".to_owned(), "200".to_owned())]),
+        };
+        let programs = Programs {
+            postgres_bin: Some(PathBuf::from("/usr/lib/postgresql/15/bin")),
+            patroni: Some(PathBuf::from("/usr/bin/patroni")),
+            etcd: Some(PathBuf::from("/usr/bin/etcd")),
+            asked: None,
+        };
+        let places = Place::in_lab(lab_addresses(&NodeName::numbered(3)));
+        let recipe = recipe(&options, &programs, &places);
+        let first = |node: &NodeName| node.as_str() == "n1";
+        let mut text = String::new();
+        for unit in recipe.units.iter().filter(|unit| first(&unit.node)) {
+            writeln!(text, "{} as {}, needs {:?}", unit.name, unit.user, unit.needs_port).unwrap();
+            writeln!(text, "  {}", unit.argv.join("\n    ")).unwrap();
+            for (name, value) in &unit.env {
+                writeln!(text, "  {name}={value}").unwrap();
+            }
+        }
+        for file in recipe.files.iter().filter(|file| first(&file.node)) {
+            writeln!(text, "\n{} {:o} of {}", file.path, file.mode, file.user).unwrap();
+            text.push_str(file.content.as_deref().unwrap_or("(a directory)\n"));
+        }
+        expect_file!["snapshots/recipe.txt"].assert_eq(&text);
+        assert_eq!((recipe.units.len(), recipe.files.len()), (6, 12));
+        let order: Vec<&str> = recipe.units.iter().map(|unit| unit.name.as_str()).collect();
+        assert_eq!(order, ["etcd", "etcd", "etcd", "patroni", "patroni", "patroni"]);
+    }
+}

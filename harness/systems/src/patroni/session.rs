@@ -51,7 +51,9 @@ impl From<tokio_postgres::Error> for Failure {
             None if error.is_closed() => Self::Closed,
             None => match std::error::Error::source(&error) {
                 Some(source) if source.is::<std::io::Error>() => Self::Closed,
-                source => Self::Garbled(source.map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))),
+                source => {
+                    Self::Garbled(source.map_or_else(|| error.to_string(), |source| format!("{error}: {source}")))
+                }
             },
         }
     }
@@ -124,18 +126,21 @@ impl Session {
     /// The single row of a question without parameters, as texts.
     pub(super) async fn row(&mut self, sql: &str) -> Result<SimpleQueryRow, Failure> {
         let answer = self.ask(async |client| client.simple_query(sql).await).await?;
-        let row = answer.into_iter().find_map(|message| match message {
-            SimpleQueryMessage::Row(row) => Some(row),
-            _ => None,
-        });
+        let row = answer
+            .into_iter()
+            .find_map(|message| if let SimpleQueryMessage::Row(row) = message { Some(row) } else { None });
         row.ok_or_else(|| Failure::Garbled("no row".to_owned()))
     }
 
     /// Whether the server takes writes. PostgreSQL 14 and later say so by themselves when a session begins.
     pub(super) async fn is_read_write(&mut self) -> Result<bool, Failure> {
-        let said = |name: &str| self.connection.as_ref().and_then(|open| open.parameter(name)).map(|value| value == "off");
-        if let (Some(primary), Some(writes)) = (said("in_hot_standby"), said("default_transaction_read_only")) {
-            return Ok(primary && writes);
+        if let Some(open) = &self.connection {
+            let says_off = |name: &str| open.parameter(name).map(|value| value == "off");
+            if let (Some(primary), Some(writes)) =
+                (says_off("in_hot_standby"), says_off("default_transaction_read_only"))
+            {
+                return Ok(primary && writes);
+            }
         }
         let row = self.row("SHOW transaction_read_only").await?;
         Ok(row.get(0) == Some("off"))

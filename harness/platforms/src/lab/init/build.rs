@@ -91,7 +91,8 @@ fn build_network(config: &LabConfig, switch: &OwnedFd) -> io::Result<Vec<(String
         config.nodes.iter().map(|node| (node.name.as_str().to_owned(), node.address)).collect();
     places.push((CLIENTS.to_owned(), CLIENTS_ADDRESS));
     places.push((CONTROL.to_owned(), CONTROL_ADDRESS));
-    let mut script = "link set lo up\nlink add sw0 type bridge forward_delay 0 stp_state 0\nlink set sw0 up\n".to_owned();
+    let mut script =
+        "link set lo up\nlink add sw0 type bridge forward_delay 0 stp_state 0\nlink set sw0 up\n".to_owned();
     let mut networks = Vec::new();
     for (name, _) in &places {
         let path = namespace_path(name);

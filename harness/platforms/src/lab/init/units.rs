@@ -44,7 +44,7 @@ struct Supervised {
 /// All units, and the agent.
 #[derive(Debug)]
 pub(super) struct Units {
-    units: Vec<Supervised>,
+    all: Vec<Supervised>,
     agent: Option<i32>,
     clock: Clock,
     run_as: BTreeMap<String, RunAs>,
@@ -60,7 +60,7 @@ impl Units {
             (unit.user.clone(), account.map_or(nested, |account| RunAs::Account(account.clone())))
         });
         Self {
-            units: config.units.iter().map(supervised).collect(),
+            all: config.units.iter().map(supervised).collect(),
             agent: None,
             clock: Clock::start(),
             run_as: run_as.collect(),
@@ -70,7 +70,7 @@ impl Units {
     /// Starts what does not run, on `node` or everywhere: at once, or when its port answers.
     pub(super) fn start(&mut self, node: Option<&str>) {
         let now = self.clock.now();
-        for supervised in &mut self.units {
+        for supervised in &mut self.all {
             let chosen = node.is_none_or(|node| supervised.unit.node.as_str() == node);
             if chosen && supervised.state == State::Down {
                 supervised.state = State::Waiting(now);
@@ -81,19 +81,21 @@ impl Units {
 
     /// Whether any unit waits for its turn.
     pub(super) fn any_waiting(&self) -> bool {
-        self.units.iter().any(|supervised| matches!(supervised.state, State::Waiting(_)))
+        self.all.iter().any(|supervised| matches!(supervised.state, State::Waiting(_)))
     }
 
     /// Starts the waiting units whose port answers.
     pub(super) fn advance(&mut self, places: &Places) -> Vec<Tell> {
         let now = self.clock.now();
         let mut told = Vec::new();
-        for supervised in &mut self.units {
+        for supervised in &mut self.all {
             let State::Waiting(since) = supervised.state else { continue };
             let unit = &supervised.unit;
             let late = now.since(since) > PORT_PATIENCE;
             let failure = match may_start(unit, places) {
-                Ok(false) if late => io::Error::other(format!("the port it needs, {:?}, never answered", unit.needs_port)),
+                Ok(false) if late => {
+                    io::Error::other(format!("the port it needs, {:?}, never answered", unit.needs_port))
+                }
                 Ok(false) => continue,
                 Err(error) => error,
                 Ok(true) => match start_unit(unit, self.run_as.get(&unit.user), places) {
@@ -112,7 +114,7 @@ impl Units {
 
     /// Asks the units of that name to end, and those that wait not to start.
     pub(super) fn end(&mut self, name: &str) -> io::Result<()> {
-        for supervised in self.units.iter_mut().filter(|supervised| supervised.unit.name == name) {
+        for supervised in self.all.iter_mut().filter(|supervised| supervised.unit.name == name) {
             supervised.asked = true;
             match supervised.state {
                 State::Down => {}
@@ -131,8 +133,7 @@ impl Units {
         stdio: [BorrowedFd<'_>; 3],
     ) -> io::Result<()> {
         let directory = Path::new("/");
-        let spawn =
-            Spawn { argv, env, stdio, cgroups: &[], namespaces: Vec::new(), directory, run_as: RunAs::Same };
+        let spawn = Spawn { argv, env, stdio, cgroups: &[], namespaces: Vec::new(), directory, run_as: RunAs::Same };
         self.agent = Some(spawn.start()?);
         Ok(())
     }
@@ -145,7 +146,7 @@ impl Units {
             children::continue_all()?;
             return Ok(Some(Tell::AgentExited { status: status.to_owned() }));
         }
-        let Some(supervised) = self.units.iter_mut().find(|supervised| supervised.state == State::Up(pid)) else {
+        let Some(supervised) = self.all.iter_mut().find(|supervised| supervised.state == State::Up(pid)) else {
             return Ok(None);
         };
         supervised.state = State::Down;
@@ -154,7 +155,7 @@ impl Units {
 
     /// How much runs.
     pub(super) fn count(&self) -> io::Result<Count> {
-        let units = self.units.iter().filter(|supervised| supervised.state != State::Down).count();
+        let units = self.all.iter().filter(|supervised| supervised.state != State::Down).count();
         let mut ours = vec![1];
         ours.extend(self.agent);
         let mut processes = 0;
@@ -191,13 +192,7 @@ fn start_unit(unit: &Unit, run_as: Option<&RunAs>, places: &Places) -> io::Resul
     started
 }
 
-fn spawn_unit(
-    unit: &Unit,
-    run_as: Option<&RunAs>,
-    places: &Places,
-    node: &NodePlace,
-    log: &File,
-) -> io::Result<i32> {
+fn spawn_unit(unit: &Unit, run_as: Option<&RunAs>, places: &Places, node: &NodePlace, log: &File) -> io::Result<i32> {
     let null = File::open("/dev/null")?;
     let mut namespaces = vec![places.network(unit.node.as_str())?];
     namespaces.extend(node.namespaces.iter().map(|fd| fd.as_fd()));

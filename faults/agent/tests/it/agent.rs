@@ -1,0 +1,183 @@
+//! The real agent, asked as its owner asks it.
+
+use std::collections::VecDeque;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::Duration;
+
+use firedrill_agent::protocol::{Answer, Ask, By, Held, Line, Notice, Refusal, Request, VERSION};
+use firedrill_core::action::{Action, Effect, Presence, Undo};
+
+use crate::world::{World, wait};
+
+/// A lease that no test outlives.
+pub(crate) const LONG: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(crate) struct Agent {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    lines: Receiver<Line>,
+    notices: VecDeque<Notice>,
+    next: u64,
+    prefix: String,
+}
+
+impl Agent {
+    /// Starts the agent in the switch and says nothing yet.
+    pub(crate) fn silent(world: &World) -> Self {
+        let mut command = world.switch.command(env!("CARGO_BIN_EXE_firedrill-agent"));
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the agent starts");
+        let stdout = BufReader::new(child.stdout.take().expect("a pipe"));
+        let (sender, lines) = channel();
+        thread::spawn(move || {
+            for line in stdout.lines() {
+                let line = serde_json::from_str(&line.expect("a line")).expect("a line of the protocol");
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        let stdin = child.stdin.take();
+        Self { child, stdin, lines, notices: VecDeque::new(), next: 0, prefix: world.config(LONG).tag_prefix }
+    }
+
+    /// Starts the agent and says hello.
+    pub(crate) fn start(world: &World, lease: Duration) -> Self {
+        let mut agent = Self::silent(world);
+        let answer = agent.ask(Ask::Hello { version: VERSION, config: world.config(lease) });
+        assert!(matches!(answer, Answer::Hello { version: VERSION, .. }), "{answer:?}");
+        agent
+    }
+
+    pub(crate) fn ask(&mut self, ask: Ask) -> Answer {
+        self.next += 1;
+        let id = self.next;
+        let line = serde_json::to_string(&Request { id, ask }).expect("a line");
+        self.say(&line);
+        let (answered, answer) = self.answer();
+        assert_eq!(answered, id);
+        answer
+    }
+
+    /// Sends a line as it is.
+    pub(crate) fn say(&mut self, line: &str) {
+        writeln!(self.stdin.as_mut().expect("open"), "{line}").expect("the agent reads");
+    }
+
+    /// The next answer; notices before it are kept.
+    pub(crate) fn answer(&mut self) -> (u64, Answer) {
+        loop {
+            match self.lines.recv_timeout(PATIENCE).expect("an answer") {
+                Line::Answer { id, answer } => return (id, answer),
+                Line::Notice(notice) => self.notices.push_back(notice),
+            }
+        }
+    }
+
+    /// The next notice of a revert: tag, by whom, and the interval.
+    pub(crate) fn notice(&mut self) -> (String, By, Held) {
+        let notice = self.notices.pop_front().unwrap_or_else(|| match self.lines.recv_timeout(PATIENCE) {
+            Ok(Line::Notice(notice)) => notice,
+            other => panic!("no notice: {other:?}"),
+        });
+        let Notice::Reverted { tag, by, held, failure } = notice;
+        assert_eq!(failure, None);
+        (tag, by, held)
+    }
+
+    pub(crate) fn try_prepare(&mut self, action: &Action) -> Answer {
+        self.next += 1;
+        let tag = format!("{}{}", self.prefix, self.next);
+        self.ask(Ask::Prepare { tag, action: action.clone() })
+    }
+
+    pub(crate) fn prepare(&mut self, action: &Action) -> Undo {
+        match self.try_prepare(action) {
+            Answer::Prepared(undo) => undo,
+            other => panic!("not prepared: {other:?}"),
+        }
+    }
+
+    pub(crate) fn apply(&mut self, undo: &Undo, hold: Option<Duration>) -> u64 {
+        let hold_nanos = hold.map(|hold| u64::try_from(hold.as_nanos()).expect("a hold"));
+        match self.ask(Ask::Apply { undo: undo.clone(), hold_nanos }) {
+            Answer::Applied { from } => from,
+            other => panic!("not applied: {other:?}"),
+        }
+    }
+
+    /// Prepares and applies.
+    pub(crate) fn inject(&mut self, action: &Action) -> Undo {
+        let undo = self.prepare(action);
+        self.apply(&undo, None);
+        undo
+    }
+
+    pub(crate) fn revert(&mut self, undo: &Undo) -> (Option<Held>, By) {
+        match self.ask(Ask::Revert { undo: undo.clone() }) {
+            Answer::Reverted { held, by } => (held, by),
+            other => panic!("not reverted: {other:?}"),
+        }
+    }
+
+    pub(crate) fn probe(&mut self, undo: &Undo) -> Effect {
+        match self.ask(Ask::Probe { undo: undo.clone() }) {
+            Answer::Probed(effect) => effect,
+            other => panic!("not probed: {other:?}"),
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn sees(&mut self, undo: &Undo, presence: Presence) {
+        let effect = self.probe(undo);
+        assert_eq!(effect.presence, presence, "{}", effect.evidence);
+    }
+
+    /// Kinds and names of the inventory, as one text each.
+    pub(crate) fn inventory(&mut self) -> Vec<String> {
+        match self.ask(Ask::Inventory) {
+            Answer::Inventory(inventory) => {
+                let items = inventory.items.iter();
+                items.flat_map(|(kind, names)| names.iter().map(move |name| format!("{kind} {name}"))).collect()
+            }
+            other => panic!("no inventory: {other:?}"),
+        }
+    }
+
+    pub(crate) fn pid(&self) -> i32 {
+        i32::try_from(self.child.id()).expect("a pid")
+    }
+
+    /// Closes its standard input.
+    pub(crate) fn close(&mut self) {
+        self.stdin = None;
+    }
+
+    pub(crate) fn kill_9(&mut self) {
+        self.child.kill().expect("killed");
+        self.exit();
+    }
+
+    pub(crate) fn exit(&mut self) -> ExitStatus {
+        wait("the agent exits", || self.child.try_wait().expect("a child"))
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.stdin = None;
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+#[track_caller]
+pub(crate) fn refusal(answer: Answer) -> Refusal {
+    match answer {
+        Answer::Refused(refusal) => refusal,
+        other => panic!("not refused: {other:?}"),
+    }
+}

@@ -1,0 +1,8 @@
+//! The contract of the agent, against the real program in real network namespaces. Needs root.
+
+mod agent;
+mod cut;
+mod holding;
+mod processes;
+mod protocol;
+mod world;

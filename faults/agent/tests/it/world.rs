@@ -1,0 +1,233 @@
+//! A small world: a switch with a bridge, three nodes and the clients, each in a network namespace that only open files of
+//! this process keep in being, so that nothing outlives the test.
+
+use std::cell::RefCell;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use firedrill_agent::protocol::{Config, NodeSite, Site};
+use firedrill_core::action::{Action, Endpoint, Link};
+use firedrill_core::cluster::{NodeName, ProcessName};
+use firedrill_sys::clock;
+use firedrill_sys::process::{NetnsId, Process, in_netns};
+use nix::sched::{CloneFlags, setns, unshare};
+
+/// Nodes of the world.
+const NODES: u8 = 3;
+
+/// A network namespace kept in being by an open file.
+pub(crate) struct Netns(File);
+
+impl Netns {
+    fn new() -> Self {
+        let make = || {
+            unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace");
+            File::open("/proc/thread-self/ns/net").expect("its file")
+        };
+        Self(thread::spawn(make).join().expect("a thread"))
+    }
+
+    /// Does something on a thread inside.
+    fn inside<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        let file = self.0.try_clone().expect("a file");
+        let enter = move || {
+            setns(file, CloneFlags::CLONE_NEWNET).expect("entered");
+            work()
+        };
+        thread::spawn(enter).join().expect("a thread")
+    }
+
+    fn path(&self) -> PathBuf {
+        format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd()).into()
+    }
+
+    /// A command inside, killed when this thread ends.
+    #[expect(clippy::disallowed_methods, reason = "tests build their world with the system's tools")]
+    pub(crate) fn command(&self, program: &str) -> Command {
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "nsenter"]).arg(format!("--net={}", self.path().display()));
+        command.arg(program).stdin(Stdio::null());
+        command
+    }
+
+    fn ip(&self, arguments: &str) {
+        let status = self.command("ip").args(arguments.split(' ')).status().expect("ip runs");
+        assert!(status.success(), "ip {arguments}: {status}");
+    }
+}
+
+pub(crate) struct World {
+    pub(crate) switch: Netns,
+    ends: Vec<Netns>,
+    children: RefCell<Vec<Child>>,
+    run: String,
+    starter: Option<PathBuf>,
+    folder: tempfile::TempDir,
+}
+
+/// The world, or `None`, said loudly, without root.
+pub(crate) fn world() -> Option<World> {
+    static RUNS: AtomicU32 = AtomicU32::new(0);
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("SKIPPED: the agent's tests need root, for network namespaces");
+        return None;
+    }
+    let switch = Netns::new();
+    switch.ip("link add sw0 type bridge");
+    switch.ip("link set sw0 up");
+    let mut ends = Vec::new();
+    for number in 1..=NODES + 1 {
+        let (end, link) = (Netns::new(), link_name(number));
+        switch.ip(&format!("link add {link} type veth peer name eth0 netns {}", end.path().display()));
+        switch.ip(&format!("link set {link} master sw0 up"));
+        end.ip("link set lo up");
+        end.ip(&format!("addr add {}/24 dev eth0", address(number)));
+        end.ip("link set eth0 up");
+        ends.push(end);
+    }
+    let run = format!("t{}x{}", std::process::id(), RUNS.fetch_add(1, Ordering::Relaxed));
+    let folder = tempfile::tempdir().expect("a folder");
+    Some(World { switch, ends, children: RefCell::default(), run, starter: None, folder })
+}
+
+/// The clients come after the nodes.
+fn link_name(number: u8) -> String {
+    if number > NODES { "vc".to_owned() } else { format!("vn{number}") }
+}
+
+fn address(number: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 77, 0, number)
+}
+
+pub(crate) fn node(number: u8) -> NodeName {
+    NodeName::new(format!("n{number}"))
+}
+
+pub(crate) fn link(from: u8, to: u8) -> Link {
+    Link { from: Endpoint::Node(node(from)), to: Endpoint::Node(node(to)) }
+}
+
+/// A cut in both directions.
+pub(crate) fn cut(one: u8, other: u8) -> Action {
+    Action::Cut { links: vec![link(one, other), link(other, one)] }
+}
+
+pub(crate) fn pause(number: u8, process: Option<&str>) -> Action {
+    Action::Pause { node: node(number), process: process.map(|name| ProcessName(name.to_owned())) }
+}
+
+pub(crate) fn kill(number: u8, process: Option<&str>, stay_down: bool) -> Action {
+    let process = process.map(|name| ProcessName(name.to_owned()));
+    Action::Kill { node: node(number), process, signal: 9, stay_down }
+}
+
+impl World {
+    pub(crate) fn config(&self, lease: Duration) -> Config {
+        let site =
+            |number: u8| Site { netns: self.end(number).path(), link: link_name(number), address: address(number) };
+        Config {
+            tag_prefix: format!("fd-{}-", self.run),
+            lease_nanos: u64::try_from(lease.as_nanos()).expect("a lease"),
+            nodes: (1..=NODES).map(|number| NodeSite { name: node(number), site: site(number) }).collect(),
+            clients: Some(site(NODES + 1)),
+            starter: self.starter.clone(),
+        }
+    }
+
+    pub(crate) fn end(&self, number: u8) -> &Netns {
+        &self.ends[usize::from(number) - 1]
+    }
+
+    /// Starts a program on a node and waits until it runs there under its own name.
+    pub(crate) fn start(&self, number: u8, program: &str, arguments: &[&str]) {
+        let child = self.end(number).command(program).args(arguments).spawn().expect("it starts");
+        let pid = i32::try_from(child.id()).expect("a pid");
+        self.children.borrow_mut().push(child);
+        let runs = || self.processes(number).iter().any(|process| process.pid == pid && process.name == program);
+        wait("it runs", || runs().then_some(()));
+    }
+
+    pub(crate) fn processes(&self, number: u8) -> Vec<Process> {
+        let id = NetnsId::of_file(&self.end(number).path()).expect("the namespace");
+        in_netns(id).expect("processes")
+    }
+
+    /// Who is in the switch: the agent and its guard.
+    pub(crate) fn switch_processes(&self) -> impl Fn() -> Vec<Process> {
+        let id = NetnsId::of_file(&self.switch.path()).expect("the namespace");
+        move || in_netns(id).expect("processes")
+    }
+
+    /// Has `ensure` asked of a socket, which starts `sleep` on node 1 if there is none, unless `refusal` is its answer.
+    /// Returns what was asked.
+    pub(crate) fn with_starter(&mut self, refusal: Option<&'static str>) -> Arc<Mutex<Vec<String>>> {
+        let path = self.folder.path().join("starter");
+        let listener = UnixListener::bind(&path).expect("a socket");
+        self.starter = Some(path);
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let (log, file) = (Arc::clone(&asked), self.end(1).0.try_clone().expect("a file"));
+        thread::spawn(move || {
+            let netns = Netns(file);
+            let id = NetnsId::of_file(&netns.path()).expect("the namespace");
+            for stream in listener.incoming() {
+                let mut stream = stream.expect("a connection");
+                let mut line = String::new();
+                BufReader::new(&stream).read_line(&mut line).expect("a line");
+                log.lock().expect("the log").push(line.trim().to_owned());
+                if let Some(refusal) = refusal {
+                    writeln!(stream, "error {refusal}").expect("an answer");
+                    continue;
+                }
+                if in_netns(id).expect("processes").is_empty() {
+                    netns.command("sleep").arg("600").spawn().expect("it starts");
+                    wait("the unit runs", || {
+                        in_netns(id).expect("processes").iter().any(|process| process.name == "sleep").then_some(())
+                    });
+                }
+                writeln!(stream, "ok").expect("an answer");
+            }
+        });
+        asked
+    }
+
+    /// Whether a TCP connection from one node to another can be made, found without the agent.
+    pub(crate) fn passes(&self, from: u8, to: u8) -> bool {
+        let listener = self.end(to).inside(move || TcpListener::bind((address(to), 0)).expect("a listener"));
+        let there = listener.local_addr().expect("its address");
+        self.end(from).inside(move || TcpStream::connect_timeout(&there, Duration::from_millis(500)).is_ok())
+    }
+
+    /// What `nft` lists in the switch.
+    pub(crate) fn ruleset(&self) -> String {
+        let output = self.switch.command("nft").args(["list", "ruleset"]).output().expect("nft runs");
+        String::from_utf8(output.stdout).expect("text")
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        for child in self.children.get_mut() {
+            drop(child.kill());
+            drop(child.wait());
+        }
+        for number in 1..=NODES {
+            for process in self.processes(number) {
+                drop(firedrill_sys::process::signal(process.pid, process.start, 9));
+            }
+        }
+    }
+}
+
+/// Waits at most ten seconds.
+pub(crate) fn wait<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    clock::until(Duration::from_secs(10), Duration::from_millis(2), look).unwrap_or_else(|| panic!("never: {what}"))
+}

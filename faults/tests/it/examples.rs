@@ -1,0 +1,49 @@
+//! Every entry of the registry keeps what it promises.
+
+use firedrill_core::fault::HoldRule;
+use firedrill_faults::FAULTS;
+use toml::Value;
+
+use crate::views::read;
+
+#[test]
+fn the_registry_is_in_alphabetical_order() {
+    let kinds: Vec<&str> = FAULTS.iter().map(|entry| entry.kind).collect();
+    assert!(kinds.is_sorted(), "{kinds:?}");
+    assert!(kinds.iter().all(|kind| kind.split('.').count() == 2), "a kind is family.noun: {kinds:?}");
+}
+
+#[test]
+fn every_example_parses() {
+    for entry in FAULTS {
+        let file: toml::Table = entry.example.parse().unwrap();
+        let mut fault = file["fault"][0].as_table().unwrap().clone();
+        assert_eq!(fault["kind"].as_str(), Some(entry.kind));
+        for common in ["id", "kind", "on", "at", "after"] {
+            fault.remove(common);
+        }
+        let held = fault.remove("for").is_some();
+        assert!(held || entry.hold == HoldRule::Optional, "the example of {} lacks `for`", entry.kind);
+        let keys = Value::Table(fault).to_string();
+        let keys = keys.trim_start_matches('{').trim_end_matches('}').trim().replace(", ", "\n");
+        read(entry.kind, &keys).unwrap_or_else(|found| panic!("{}: {found:?}", entry.kind));
+    }
+}
+
+#[test]
+fn wrong_keys_are_refused_all_at_once() {
+    for (kind, keys, want) in [
+        ("net.partition", "", "lacks `shape`"),
+        ("net.partition", "shape = 'moat'", "`moat` is not a value of `shape`"),
+        ("net.partition", "shape = 'one-way'", "lacks `direction`"),
+        ("net.partition", "shape = 'isolate'\ndirection = 'in'", "only the shape one-way has a `direction`"),
+        ("process.kill", "signal = 'HUP'", "no signal that ends a process"),
+        ("process.kill", "signal = 18", "no signal that ends a process"),
+        ("process.pause", "proces = 'postgres'", "no key `proces`"),
+        ("node.crash", "process = 'postgres'", "no key `process`"),
+    ] {
+        let found = read(kind, keys).err().unwrap();
+        assert!(found.iter().any(|message| message.contains(want)), "{kind} {keys}: {found:?}");
+    }
+    assert_eq!(read("net.partition", "shape = 'moat'\ndirection = 'in'\nmoat = 1").err().unwrap().len(), 2);
+}

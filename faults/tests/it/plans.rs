@@ -1,0 +1,141 @@
+//! Plans: equal for equal seeds, honest about what they impair, readable.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use expect_test::expect_file;
+use firedrill_core::action::{Action, Endpoint};
+use firedrill_core::cluster::{ClusterView, NodeName, Selector, resolve, symbolic_view};
+use firedrill_core::fault::{FaultPlan, Hold, PlanError, PlanInput, impaired};
+use firedrill_core::seed::Seed;
+use proptest::prelude::*;
+
+use crate::views::{healthy, read};
+
+/// Every way to write a fault, with a role to aim it at.
+const WAYS: [(&str, &str, &str, u32); 16] = [
+    ("net.partition", "shape = 'isolate'", "primary", 3),
+    ("net.partition", "shape = 'isolate-from-peers'", "primary", 3),
+    ("net.partition", "shape = 'isolate-from-peers'", "any:2", 5),
+    ("net.partition", "shape = 'halves'", "primary", 5),
+    ("net.partition", "shape = 'halves'", "majority", 3),
+    ("net.partition", "shape = 'one-way'\ndirection = 'in'", "primary", 3),
+    ("net.partition", "shape = 'one-way'\ndirection = 'out'", "sync-standby", 3),
+    ("net.partition", "shape = 'bridge'", "primary", 5),
+    ("net.partition", "shape = 'majorities-ring'", "all", 5),
+    ("net.partition", "shape = 'clients'", "primary", 3),
+    ("node.crash", "", "primary", 3),
+    ("process.kill", "", "primary", 3),
+    ("process.kill", "process = 'postgres'\nsignal = 'QUIT'", "primary", 3),
+    ("process.kill", "signal = 15", "replicas", 3),
+    ("process.pause", "", "primary", 3),
+    ("process.pause", "process = 'etcd'", "any:2", 3),
+];
+
+fn plan(
+    way: (&str, &str, &str, u32),
+    view: &ClusterView,
+    hold: Option<u64>,
+    seed: u64,
+) -> Result<FaultPlan, PlanError> {
+    let fault = read(way.0, way.1).unwrap();
+    let selector: Selector = way.2.parse().unwrap();
+    let targets = resolve(&selector, view, &mut Seed(seed).stream("targets")).map_err(PlanError)?;
+    let hold = hold.map(Duration::from_millis);
+    fault.plan(&PlanInput { view, targets: &targets, hold }, &mut Seed(seed).stream("fault"))
+}
+
+fn printed(plan: &FaultPlan) -> String {
+    let mut text = format!("  {}\n", plan.words);
+    for step in &plan.steps {
+        writeln!(text, "  +{:?} {} ({:?})", step.offset, step.action, step.hold).unwrap();
+    }
+    let impairs = plan.impairs.iter().map(|(node, process)| match process {
+        Some(process) => format!("{process} of {node}"),
+        None => node.to_string(),
+    });
+    writeln!(text, "  impairs {}: {}", impaired([plan]), impairs.collect::<Vec<_>>().join(", ")).unwrap();
+    text
+}
+
+#[test]
+fn plans_on_a_cluster_and_in_words() {
+    let mut text = String::new();
+    for way in WAYS {
+        let (kind, keys, on, nodes) = way;
+        writeln!(text, "{kind} {} on {on} of {nodes}", keys.replace('\n', ", ")).unwrap();
+        text.push_str(&printed(&plan(way, &healthy(nodes), Some(10_000), 1).unwrap()));
+        let words = symbolic_view(&on.parse().unwrap(), &NodeName::numbered(nodes));
+        writeln!(text, "  offline: {}", plan(way, &words, Some(10_000), 1).unwrap().words).unwrap();
+    }
+    expect_file!["plans.txt"].assert_eq(&text);
+}
+
+#[test]
+fn what_cannot_be_planned_says_why() {
+    let error = |way, hold| plan(way, &healthy(3), hold, 1).unwrap_err().to_string();
+    let ring = ("net.partition", "shape = 'majorities-ring'", "all", 3);
+    assert_eq!(error(ring, None), "a ring of majorities needs five nodes, not 3");
+    let halves = ("net.partition", "shape = 'halves'", "all", 3);
+    assert_eq!(error(halves, None), "there is nobody to cut it from");
+    let bridge = ("net.partition", "shape = 'bridge'", "majority", 3);
+    assert_eq!(error(bridge, None), "a bridge needs two nodes beside those it aims at");
+    let crash = ("node.crash", "", "primary", 3);
+    assert_eq!(error(crash, Some(50)), "a crash takes 50ms before the kill: hold it longer");
+}
+
+#[test]
+fn a_named_process_without_for_is_left_to_its_supervisor() {
+    let way = ("process.kill", "process = 'postgres'", "primary", 3);
+    let (left, held) = (plan(way, &healthy(3), None, 1).unwrap(), plan(way, &healthy(3), Some(5), 1).unwrap());
+    assert_eq!((left.steps[0].hold, held.steps[0].hold), (Hold::OneShot, Hold::Held));
+    let stays = |plan: &FaultPlan| matches!(plan.steps[0].action, Action::Kill { stay_down: true, .. });
+    assert!(!stays(&left) && stays(&held));
+    let node = plan(("process.kill", "", "primary", 3), &healthy(3), None, 1).unwrap();
+    assert_eq!(node.steps[0].hold, Hold::Held);
+    assert!(stays(&node), "all of a node stays down until the heal");
+}
+
+#[test]
+fn a_crash_cuts_the_wire_before_it_kills() {
+    let plan = plan(("node.crash", "", "primary", 3), &healthy(3), Some(5000), 1).unwrap();
+    let Action::Cut { links } = &plan.steps[0].action else { panic!("{}", plan.steps[0].action) };
+    assert_eq!(links.len(), 6, "both directions to two nodes and to the clients");
+    assert!(links.iter().any(|link| link.from == Endpoint::Clients));
+    assert!(matches!(&plan.steps[1].action, Action::Kill { process: None, signal: 9, stay_down: true, .. }));
+    assert!(plan.steps[0].offset < plan.steps[1].offset);
+}
+
+proptest! {
+    #[test]
+    fn equal_seeds_give_equal_plans(way in 0..WAYS.len(), seed: u64) {
+        let way = WAYS[way];
+        let view = healthy(way.3);
+        prop_assert_eq!(plan(way, &view, Some(10_000), seed), plan(way, &view, Some(10_000), seed));
+    }
+
+    #[test]
+    fn a_split_impairs_its_smaller_side(nodes in 3_u32..10, seed: u64) {
+        for shape in ["halves", "bridge"] {
+            let keys = format!("shape = '{shape}'");
+            let plan = plan(("net.partition", &keys, "primary", nodes), &healthy(nodes), Some(1), seed).unwrap();
+            let most = usize::try_from(nodes / 2).unwrap();
+            prop_assert!((1..=most).contains(&impaired([&plan])), "{}", plan.words);
+        }
+    }
+
+    #[test]
+    fn steps_are_in_order_and_name_nodes_of_the_view(way in 0..WAYS.len(), seed: u64) {
+        let way = WAYS[way];
+        let view = healthy(way.3);
+        let plan = plan(way, &view, Some(10_000), seed).unwrap();
+        prop_assert!(plan.steps.is_sorted_by_key(|step| step.offset));
+        prop_assert!(plan.impairs.iter().all(|(node, _)| view.node(node).is_some()));
+        for step in &plan.steps {
+            if let Action::Cut { links } = &step.action {
+                prop_assert!(!links.is_empty());
+                prop_assert!(links.iter().all(|link| link.from != link.to));
+            }
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! `firedrill run`: scenarios one after the other, each reported as soon as it is judged.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use firedrill_core::record::ScenarioRecord;
+use firedrill_core::scenario::Scenario;
+use firedrill_core::verdict::{Verdict, exit};
+use firedrill_engine::interrupt::Interrupts;
+use firedrill_engine::observe::Observer;
+use firedrill_engine::{RunError, RunOptions, run_scenario};
+use firedrill_reports::console::{self, Paint};
+use firedrill_scenarios::Overrides;
+
+use crate::args::RunArgs;
+use crate::failure::Failure;
+use crate::progress::Console;
+use crate::terminal::Terminal;
+use crate::{loaded, output, written};
+
+/// Runs, and gives the exit code of the worst verdict.
+pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
+    let overrides = Overrides { platform: args.platform.clone(), seed: args.seed, repeat: args.repeat };
+    let scenarios = loaded::scenarios(&args.scenarios, &overrides)?;
+    if let Some(path) = &args.junit {
+        written::try_file(path)?;
+    }
+    let interrupts = Interrupts::default();
+    let mut tally = Tally::default();
+    for scenario in &scenarios {
+        if interrupts.count() > 0 {
+            tally.skipped.push(scenario.file.clone());
+            continue;
+        }
+        match one(args, scenario, &interrupts) {
+            Ok(record) => tally.records.push(record),
+            Err(failure) => {
+                failure.report();
+                tally.failures.push((scenario.file.clone(), failure.code));
+            }
+        }
+    }
+    if let Some(path) = &args.junit {
+        written::junit_file(&tally.records, path)?;
+    }
+    if scenarios.len() > 1 {
+        output::print(&tally.summary(Terminal::stdout()));
+    }
+    Ok(ExitCode::from(tally.exit_code()))
+}
+
+fn one(args: &RunArgs, scenario: &Arc<Scenario>, interrupts: &Interrupts) -> Result<ScenarioRecord, Failure> {
+    let terminal = Terminal::stdout();
+    let shown = Arc::new(Console::open(terminal));
+    let observer: Arc<dyn Observer> = shown.clone();
+    let options = RunOptions {
+        out: args.out.clone(),
+        state: firedrill_sys::dirs::state_dir(),
+        seed: args.seed,
+        use_template: !args.no_template,
+        flags: repeated_flags(args),
+        observer,
+        interrupts: interrupts.clone(),
+    };
+    let finished = run_scenario(scenario, &options);
+    shown.close();
+    let finished = finished.map_err(|error| failure_of(&error))?;
+    let reports = written::reports(&finished.record, &finished.folder);
+    let places = reports.as_ref().map_or_else(|_| vec![finished.folder.display().to_string()], Clone::clone);
+    output::print(&format!("\n{}\n", console::screen(&finished.record, terminal.style, &places)));
+    match reports {
+        Err(failure) if finished.record.verdict == Verdict::Pass => Err(failure),
+        Err(failure) => {
+            failure.report();
+            Ok(finished.record)
+        }
+        Ok(_) => Ok(finished.record),
+    }
+}
+
+/// The options that the command which repeats a run must have, beside the seed.
+fn repeated_flags(args: &RunArgs) -> String {
+    let mut flags: Vec<String> = args.platform.iter().map(|platform| format!("--on {platform}")).collect();
+    if args.no_template {
+        flags.push("--no-template".to_owned());
+    }
+    flags.join(" ")
+}
+
+/// An error of the engine as people see it.
+pub fn failure_of(error: &RunError) -> Failure {
+    match error {
+        RunError::Environment(missing) => {
+            let mut failure = Failure::new(exit::ENVIRONMENT, format!("{error}; nothing was touched"));
+            for each in missing {
+                failure.details.push(format!("{}: {}", each.what, each.remedy));
+            }
+            failure.help("after that, run the same command again")
+        }
+        RunError::Folder { .. } => {
+            Failure::usage("nothing was run").because(error).help("choose a folder that can be written with --out")
+        }
+        RunError::Record(_) => Failure::new(exit::INVALID, "the run's record cannot be written or read").because(error),
+        RunError::Journal(_) => {
+            Failure::new(exit::ENVIRONMENT, "without a journal nothing is injected").because(error)
+        }
+        RunError::Runtime(_) => Failure::new(exit::ENVIRONMENT, "nothing was run").because(error),
+    }
+}
+
+/// What the scenarios came to together.
+#[derive(Default)]
+struct Tally {
+    records: Vec<ScenarioRecord>,
+    /// Scenarios that could not be run or reported, with the exit code of that.
+    failures: Vec<(String, u8)>,
+    /// Scenarios not begun because of an interrupt.
+    skipped: Vec<String>,
+}
+
+impl Tally {
+    /// The worst verdict decides; only when all pass does it matter that some could not be run.
+    fn exit_code(&self) -> u8 {
+        let judged = self.records.iter().map(|record| record.verdict);
+        let unjudged = (!self.skipped.is_empty()).then_some(Verdict::Aborted);
+        let worst = judged.chain(unjudged).max().unwrap_or(Verdict::Pass);
+        if worst != Verdict::Pass {
+            return worst.exit_code();
+        }
+        self.failures.iter().map(|(_, code)| *code).max().unwrap_or(exit::PASS)
+    }
+
+    fn summary(&self, terminal: Terminal) -> String {
+        let style = terminal.style;
+        let mut out = format!("{}\n", style.paint(Paint::Bold, "all scenarios"));
+        let mut line = |word: String, width: usize, text: &str| {
+            out.push_str(&format!("{word}{}  {}\n", " ".repeat(7_usize.saturating_sub(width)), style.text(text)));
+        };
+        for record in &self.records {
+            let word = record.verdict.to_string();
+            line(style.verdict(record.verdict), word.len(), &format!("{}  {}", record.file, record.name));
+        }
+        for (file, code) in &self.failures {
+            line(style.paint(Paint::Bad, "not run"), 7, &format!("{file}  (exit code {code}, see above)"));
+        }
+        for file in &self.skipped {
+            line(style.paint(Paint::Doubt, "skipped"), 7, &format!("{file}  (interrupted before)"));
+        }
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_not_be_run_is_never_a_pass() {
+        let failed = |code| Tally { failures: vec![("a".to_owned(), code)], ..Tally::default() };
+        assert_eq!(failed(exit::ENVIRONMENT).exit_code(), exit::ENVIRONMENT);
+        let skipped = Tally { skipped: vec!["a".to_owned()], ..Tally::default() };
+        assert_eq!(skipped.exit_code(), exit::ABORTED);
+    }
+}

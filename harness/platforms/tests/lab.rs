@@ -1,0 +1,559 @@
+//! The lab on this machine, with a small server of Python's as the system. A program of its own, without libtest,
+//! because the lab starts its own program again.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::io::Write as _;
+use std::panic::AssertUnwindSafe;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use firedrill_core::action::{Action, Deed, Endpoint, Link, Presence};
+use firedrill_core::cluster::NodeName;
+use firedrill_core::platform::{BoxStream, Incident, OpenRequest, Platform as _, StartError, Started, Vantage};
+use firedrill_core::seed::Seed;
+use firedrill_core::system::{HomeFile, LabRecipe, Program, Unit};
+use firedrill_core::time::Clock;
+use firedrill_core::wait;
+use firedrill_platforms::lab::{self, Lab, Purpose};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+/// Seen by nobody else's run on this machine.
+fn run_id(name: &str) -> String {
+    format!("t{}{name}", std::process::id())
+}
+
+/// The distribution's; one in somebody's home would be closed to the servers' user.
+const PYTHON: &str = "/usr/bin/python3";
+
+/// A case and its name.
+type Case = (&'static str, fn(&Path));
+
+const CASES: &[Case] = &[
+    ("preflight_finds_what_is_missing", preflight_finds_what_is_missing),
+    ("nodes_are_reached_and_have_their_own_home", nodes_are_reached_and_have_their_own_home),
+    ("ends_are_reported_and_units_return_when_asked", ends_are_reported_and_units_return_when_asked),
+    ("a_cut_bites_and_heals", a_cut_bites_and_heals),
+    ("a_failed_start_leaves_nothing", a_failed_start_leaves_nothing),
+    ("a_template_is_cloned", a_template_is_cloned),
+    ("two_labs_do_not_meet", two_labs_do_not_meet),
+    ("kill_9_of_the_harness_ends_the_lab", kill_9_of_the_harness_ends_the_lab),
+    ("kill_9_of_the_holder_leaves_what_sweep_removes", kill_9_of_the_holder_leaves_what_sweep_removes),
+    ("up_lives_on_until_down", up_lives_on_until_down),
+    ("an_unwound_panic_ends_the_lab", an_unwound_panic_ends_the_lab),
+    ("an_ordinary_user_can_do_all_this", an_ordinary_user_can_do_all_this),
+];
+
+fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let first = arguments.get(1).map(|argument| argument.to_string_lossy().into_owned()).unwrap_or_default();
+    match (first.as_str(), arguments.get(2), arguments.get(3)) {
+        (lab::init::ARGUMENT, _, _) => lab::init::main(),
+        ("hold", Some(work), Some(run)) => hold(Path::new(work), &run.to_string_lossy()),
+        ("up", Some(work), Some(run)) => up(Path::new(work), &run.to_string_lossy()),
+        ("--list", _, _) => ExitCode::SUCCESS,
+        _ => run_cases(&first),
+    }
+}
+
+fn run_cases(filter: &str) -> ExitCode {
+    let filter = if filter.starts_with("--") { "" } else { filter };
+    if !Path::new(PYTHON).exists() {
+        eprintln!("SKIPPED: lab: {PYTHON} is not installed");
+        return ExitCode::SUCCESS;
+    }
+    let (mut passed, mut failed) = (0, 0);
+    for (name, case) in CASES.iter().filter(|(name, _)| name.contains(filter)) {
+        let work = tempfile::tempdir().expect("a folder");
+        match std::panic::catch_unwind(AssertUnwindSafe(|| case(work.path()))) {
+            Ok(()) => {
+                passed += 1;
+                println!("test {name} ... ok");
+            }
+            Err(_) => {
+                failed += 1;
+                println!("test {name} ... FAILED");
+            }
+        }
+    }
+    let word = if failed == 0 { "ok" } else { "FAILED" };
+    println!("\ntest result: {word}. {passed} passed; {failed} failed; 0 ignored; 0 measured; 0 filtered out");
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn block_on<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(work)
+}
+
+fn nodes() -> Vec<NodeName> {
+    NodeName::numbered(2)
+}
+
+/// On each node: `web`, a file server on port 8000, and `late`, which starts once that answers.
+fn recipe() -> LabRecipe {
+    let mut recipe = LabRecipe {
+        programs: vec![Program { name: "python3".into(), path: Some(PYTHON.into()), package: "python3".into() }],
+        units: Vec::new(),
+        files: Vec::new(),
+    };
+    let late = "import socket, time; socket.create_connection(('127.0.0.1', 8000)); print('late on', socket.gethostname(), flush=True); time.sleep(600)";
+    for node in nodes() {
+        let unit = |name: &str, argv: &[&str], needs_port| Unit {
+            node: node.clone(),
+            name: name.into(),
+            argv: std::iter::once(PYTHON).chain(argv.iter().copied()).map(Into::into).collect(),
+            env: BTreeMap::from([("PYTHONUNBUFFERED".to_owned(), "1".to_owned())]),
+            user: "nobody".into(),
+            needs_port,
+        };
+        recipe.units.push(unit("web", &["-m", "http.server", "8000", "--directory", "www"], None));
+        recipe.units.push(unit("late", &["-c", late], Some(8000)));
+        let file = |path: &str, content: Option<String>, mode| HomeFile {
+            node: node.clone(),
+            path: path.into(),
+            content,
+            mode,
+            user: "nobody".into(),
+        };
+        recipe.files.push(file("www", None, 0o755));
+        recipe.files.push(file("www/name", Some(format!("home of {node}")), 0o644));
+    }
+    recipe
+}
+
+fn open(work: &Path, run: &str, recipe: LabRecipe) -> Lab {
+    let run_dir = work.join(format!("run-{run}"));
+    fs::create_dir_all(&run_dir).unwrap();
+    let request = OpenRequest {
+        run_id: run.to_owned(),
+        nodes: nodes(),
+        lab: Some(recipe),
+        sim: None,
+        run_dir,
+        lease: Duration::from_secs(5),
+        seed: Seed(1),
+        clock: Clock::start(),
+    };
+    Lab::open(request).unwrap()
+}
+
+async fn until<T, F, Look>(what: &str, look: F) -> T
+where
+    F: FnMut() -> Look,
+    Look: Future<Output = Result<T, String>>,
+{
+    let waited = wait::until(what, Clock::start(), Duration::from_secs(20), Duration::from_millis(20), look).await;
+    waited.unwrap_or_else(|timed_out| panic!("{timed_out}"))
+}
+
+/// What the web server of `node` says to `GET /<path>`.
+async fn get(lab: &Lab, from: Vantage, node: &str, path: &str) -> Result<String, String> {
+    let asked = async {
+        let mut stream: BoxStream = lab.dialer().dial(from, &NodeName::new(node), 8000).await?;
+        stream.write_all(format!("GET /{path} HTTP/1.0\r\n\r\n").as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        Ok::<_, std::io::Error>(answer)
+    };
+    let answer = tokio::time::timeout(Duration::from_secs(2), asked).await.map_err(|_| "no answer".to_owned())?;
+    let answer = answer.map_err(|error| error.to_string())?;
+    answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).ok_or(answer)
+}
+
+async fn whole(lab: &Lab) {
+    for node in ["n1", "n2"] {
+        let body = until("an answer", || get(lab, Vantage::Control, node, "name")).await;
+        assert_eq!(body, format!("home of {node}"));
+        until("the late unit", || async {
+            let lines = lab.last_log_lines(&NodeName::new(node), 5);
+            let found = lines.iter().any(|line| *line == format!("late: late on {node}"));
+            if found { Ok(()) } else { Err(format!("{lines:?}")) }
+        })
+        .await;
+    }
+}
+
+async fn stop_and_find_nothing(lab: &Lab, run: &str) {
+    lab.stop().await.unwrap();
+    assert!(lab.inventory().await.unwrap().items.is_empty(), "{:?}", lab.inventory().await);
+    nothing_left(run);
+}
+
+/// Looks on the host itself, not where the lab keeps its books.
+fn nothing_left(run: &str) {
+    assert_eq!(remains(run), Vec::<String>::new());
+}
+
+fn remains(run: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let state = firedrill_sys::dirs::state_dir().join("labs").join(run);
+    if state.exists() {
+        found.push(state.display().to_string());
+    }
+    for root in firedrill_sys::cgroup::roots() {
+        let group = root.join(format!("firedrill-{run}"));
+        if group.exists() {
+            found.push(group.display().to_string());
+        }
+    }
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    found.extend(mounts.lines().filter(|line| line.contains(run)).map(|line| format!("mount {line}")));
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let command = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let command = String::from_utf8_lossy(&command).replace('\0', " ");
+        if command.contains(run) && command.contains(lab::init::ARGUMENT) {
+            found.push(format!("process {} {command}", entry.file_name().to_string_lossy()));
+        }
+    }
+    found
+}
+
+fn preflight_finds_what_is_missing(work: &Path) {
+    block_on(async {
+        let run = run_id("pre");
+        let deeds = [Deed::CutLinks, Deed::KillProcess, Deed::PauseProcess];
+        let mechanisms = open(work, &run, recipe()).preflight(&deeds).await.unwrap();
+        assert_eq!(mechanisms.iter().map(|mechanism| mechanism.deed).collect::<Vec<_>>(), deeds);
+        let mut recipe = recipe();
+        for name in ["etcd", "patroni"] {
+            recipe.programs.push(Program { name: name.into(), path: None, package: format!("{name}-package") });
+        }
+        recipe.units[0].user = "no-such-user".into();
+        let missing = open(work, &run, recipe).preflight(&deeds).await.unwrap_err();
+        assert!(missing.iter().any(|missing| missing.what == "program etcd is not installed"), "{missing:?}");
+        let install = "sudo apt-get install etcd-package patroni-package";
+        assert_eq!(missing.iter().filter(|missing| missing.remedy == install).count(), 2, "{missing:?}");
+        if firedrill_sys::dirs::is_root() {
+            assert!(missing.iter().any(|missing| missing.what.contains("no-such-user")), "{missing:?}");
+        }
+        nothing_left(&run);
+    });
+}
+
+fn nodes_are_reached_and_have_their_own_home(work: &Path) {
+    block_on(async {
+        let run = run_id("reach");
+        let lab = open(work, &run, recipe());
+        assert_eq!(lab.start(false).await.unwrap(), Started::Cold);
+        whole(&lab).await;
+        assert_eq!(get(&lab, Vantage::Clients, "n2", "name").await.unwrap(), "home of n2");
+        let log = fs::read_to_string(work.join(format!("run-{run}/nodes/n2/web.log"))).unwrap();
+        assert!(log.contains("10.77.0.201") && log.contains("10.77.0.202"), "{log}");
+        let mut dials = Vec::new();
+        for _ in 0..50 {
+            let dialer = lab.dialer();
+            dials.push(tokio::spawn(async move { dialer.dial(Vantage::Clients, &NodeName::new("n1"), 8000).await }));
+        }
+        for dial in dials {
+            assert!(dial.await.unwrap().is_ok());
+        }
+        reach_by_hand(&lab);
+        stop_and_find_nothing(&lab, &run).await;
+        lab.stop().await.unwrap();
+        let dialed = lab.dialer().dial(Vantage::Clients, &NodeName::new("n1"), 8000).await;
+        assert!(dialed.is_err());
+    });
+}
+
+/// Runs the command that people are told.
+#[expect(clippy::disallowed_methods, reason = "what a person would type")]
+fn reach_by_hand(lab: &Lab) {
+    let words = lab.how_to_reach();
+    let command = words[0].strip_prefix("as a client: ").unwrap().strip_suffix(" COMMAND").unwrap();
+    let mut arguments = command.split(' ');
+    let fetch = "import urllib.request; print(urllib.request.urlopen('http://10.77.0.2:8000/name').read().decode())";
+    let output = Command::new(arguments.next().unwrap()).args(arguments).args([PYTHON, "-c", fetch]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "home of n2", "{output:?}");
+}
+
+fn ends_are_reported_and_units_return_when_asked(work: &Path) {
+    block_on(async {
+        let run = run_id("ends");
+        let lab = open(work, &run, recipe());
+        lab.start(false).await.unwrap();
+        whole(&lab).await;
+        let node = NodeName::new("n1");
+        let kill = Action::Kill { node: node.clone(), process: None, signal: 9, stay_down: true };
+        let undo = lab.prepare(&kill).await.unwrap();
+        lab.apply(&undo, None).await.unwrap();
+        let mut ended = Vec::new();
+        for _ in 0..2 {
+            match tokio::time::timeout(Duration::from_secs(10), lab.incident()).await.unwrap() {
+                Incident::UnitExited { node: of, unit, status } => {
+                    assert_eq!(of, node);
+                    assert_eq!(status, "signal 9 (SIGKILL)");
+                    ended.push(unit);
+                }
+                Incident::AgentDied { detail } => panic!("{detail}"),
+            }
+        }
+        ended.sort();
+        assert_eq!(ended, ["late", "web"]);
+        assert!(get(&lab, Vantage::Control, "n1", "name").await.is_err());
+        lab.revert(&undo).await.unwrap();
+        whole(&lab).await;
+        stop_and_find_nothing(&lab, &run).await;
+    });
+}
+
+fn a_cut_bites_and_heals(work: &Path) {
+    block_on(async {
+        let run = run_id("cut");
+        let lab = open(work, &run, recipe());
+        lab.start(false).await.unwrap();
+        whole(&lab).await;
+        let before = lab.inventory().await.unwrap();
+        let link = |from, to| Link { from, to };
+        let n1 = Endpoint::Node(NodeName::new("n1"));
+        let cut = Action::Cut { links: vec![link(Endpoint::Clients, n1.clone()), link(n1, Endpoint::Clients)] };
+        let undo = lab.prepare(&cut).await.unwrap();
+        lab.apply(&undo, None).await.unwrap();
+        assert_eq!(lab.probe(&undo).await.presence, Presence::Full);
+        assert_eq!(get(&lab, Vantage::Clients, "n1", "name").await, Err("no answer".to_owned()));
+        assert_eq!(get(&lab, Vantage::Control, "n1", "name").await.unwrap(), "home of n1");
+        assert!(!lab.residue(&before, &lab.inventory().await.unwrap()).is_empty());
+        lab.revert(&undo).await.unwrap();
+        assert_eq!(lab.probe(&undo).await.presence, Presence::Absent);
+        assert_eq!(get(&lab, Vantage::Clients, "n1", "name").await.unwrap(), "home of n1");
+        assert_eq!(lab.inventory().await.unwrap(), before);
+        stop_and_find_nothing(&lab, &run).await;
+    });
+}
+
+fn a_failed_start_leaves_nothing(work: &Path) {
+    block_on(async {
+        let run = run_id("fail");
+        let mut broken = recipe();
+        broken.files[1].path = "../outside".into();
+        let lab = open(work, &run, broken);
+        let error = lab.start(false).await.unwrap_err();
+        assert!(
+            matches!(&error, StartError::Other { source: Some(source), .. } if source.to_string().contains("outside"))
+        );
+        nothing_left(&run);
+
+        // A unit that cannot be started is an incident, which the engine makes the end of the start.
+        let mut broken = recipe();
+        broken.units[0].argv = vec!["/no/such/program".into()];
+        let lab = open(work, &run, broken);
+        lab.start(false).await.unwrap();
+        let incident = tokio::time::timeout(Duration::from_secs(10), lab.incident()).await.unwrap();
+        assert!(
+            matches!(&incident, Incident::UnitExited { unit, status, .. }
+            if unit == "web" && status.contains("/no/such/program")),
+            "{incident:?}"
+        );
+        let lines = lab.last_log_lines(&NodeName::new("n1"), 3);
+        assert!(lines.iter().any(|line| line.contains("/no/such/program")), "{lines:?}");
+        stop_and_find_nothing(&lab, &run).await;
+
+        // A start that is dropped half-way, as by Ctrl-C.
+        let lab = open(work, &run, recipe());
+        tokio::select! {
+            biased;
+            _ = lab.start(false) => panic!("it cannot be that fast"),
+            () = tokio::time::sleep(Duration::from_millis(30)) => {}
+        }
+        stop_and_find_nothing(&lab, &run).await;
+    });
+}
+
+fn a_template_is_cloned(work: &Path) {
+    block_on(async {
+        let run = run_id("tmpl");
+        // A recipe of its own, so that its template is its own.
+        let mut recipe = recipe();
+        recipe.units[0].env.insert("RUN".to_owned(), run.clone());
+        let lab = open(work, &run, recipe.clone());
+        lab.discard_template().await;
+        assert_eq!(lab.start(true).await.unwrap(), Started::Cold);
+        whole(&lab).await;
+        let home = firedrill_sys::dirs::state_dir().join("labs").join(&run).join("n1");
+        fs::write(home.join("grown"), "later").unwrap();
+        lab.save_template().await.unwrap();
+        whole(&lab).await;
+        let quiet = tokio::time::timeout(Duration::from_millis(200), lab.incident()).await;
+        assert!(quiet.is_err(), "an end that was asked for is no incident: {quiet:?}");
+        stop_and_find_nothing(&lab, &run).await;
+
+        let second = open(work, &run, recipe);
+        assert_eq!(second.start(true).await.unwrap(), Started::FromTemplate);
+        whole(&second).await;
+        assert_eq!(fs::read_to_string(home.join("grown")).unwrap(), "later");
+        stop_and_find_nothing(&second, &run).await;
+        second.discard_template().await;
+        assert_eq!(second.start(true).await.unwrap(), Started::Cold);
+        stop_and_find_nothing(&second, &run).await;
+    });
+}
+
+fn two_labs_do_not_meet(work: &Path) {
+    block_on(async {
+        let (run_a, run_b) = (run_id("twoa"), run_id("twob"));
+        let mut of_b = recipe();
+        for file in &mut of_b.files {
+            file.content = file.content.take().map(|content| format!("{content}, the other"));
+        }
+        let (a, b) = (open(work, &run_a, recipe()), open(work, &run_b, of_b));
+        let (started_a, started_b) = tokio::join!(a.start(false), b.start(false));
+        (started_a.unwrap(), started_b.unwrap());
+        whole(&a).await;
+        let body = until("an answer", || get(&b, Vantage::Clients, "n1", "name")).await;
+        assert_eq!(body, "home of n1, the other");
+        assert_eq!(lab::sweep(), Vec::<String>::new());
+        let same = open(work, &run_a, recipe()).start(false).await;
+        assert!(same.is_err(), "a second lab of the same id");
+        whole(&a).await;
+        stop_and_find_nothing(&a, &run_a).await;
+        let body = get(&b, Vantage::Control, "n2", "name").await.unwrap();
+        assert_eq!(body, "home of n2, the other");
+        stop_and_find_nothing(&b, &run_b).await;
+    });
+}
+
+/// In a process of its own: a harness that starts a lab and then waits to be killed.
+fn hold(work: &Path, run: &str) -> ExitCode {
+    block_on(async {
+        let lab = open(work, run, recipe());
+        lab.start(false).await.unwrap();
+        whole(&lab).await;
+        println!("running");
+        std::io::stdout().flush().unwrap();
+        std::future::pending::<()>().await;
+    });
+    ExitCode::SUCCESS
+}
+
+#[expect(clippy::disallowed_methods, reason = "a harness to be killed")]
+fn in_process(verb: &str, work: &Path, run: &str) -> std::process::Child {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    let mut child = command.arg(verb).arg(work).arg(run).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    let mut output = std::io::BufReader::new(child.stdout.take().unwrap());
+    std::io::BufRead::read_line(&mut output, &mut line).unwrap();
+    assert_eq!(line, "running\n");
+    child
+}
+
+fn kill_9_of_the_harness_ends_the_lab(work: &Path) {
+    let run = run_id("kill");
+    let mut harness = in_process("hold", work, &run);
+    assert!(!remains(&run).is_empty(), "the lab must be there before it can go");
+    harness.kill().unwrap();
+    harness.wait().unwrap();
+    block_on(until("the end of everything", || async {
+        let left = remains(&run);
+        if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
+    }));
+}
+
+fn kill_9_of_the_holder_leaves_what_sweep_removes(work: &Path) {
+    let run = run_id("hold");
+    let mut harness = in_process("hold", work, &run);
+    let record = lab::list().into_iter().find(|record| record.run_id == run).unwrap();
+    assert_eq!(lab::sweep(), Vec::<String>::new(), "a live lab is spared");
+    record.holder.unwrap().kill().unwrap();
+    harness.kill().unwrap();
+    harness.wait().unwrap();
+    assert!(record.init.unwrap().wait_gone(Duration::from_secs(20)).unwrap(), "init ends with the holder");
+    assert!(!remains(&run).is_empty());
+    assert!(!lab::leftovers(&run).is_empty());
+    let said = lab::sweep();
+    assert!(said.iter().any(|line| line.contains(&run)), "{said:?}");
+    nothing_left(&run);
+}
+
+fn up(work: &Path, run: &str) -> ExitCode {
+    block_on(async {
+        let lab = open(work, run, recipe());
+        lab.start(false).await.unwrap();
+        whole(&lab).await;
+        lab.detach().await.unwrap();
+    });
+    println!("running");
+    ExitCode::SUCCESS
+}
+
+fn up_lives_on_until_down(work: &Path) {
+    let run = run_id("up");
+    assert!(in_process("up", work, &run).wait().unwrap().success());
+    assert_eq!(lab::sweep(), Vec::<String>::new());
+    let record = lab::list().into_iter().find(|record| record.run_id == run).unwrap();
+    assert_eq!(record.purpose, Purpose::Up);
+    assert!(record.reach[0].contains("nsenter"), "{record:?}");
+    assert!(record.init.unwrap().is_alive());
+    lab::down(&run).unwrap();
+    nothing_left(&run);
+    assert!(lab::down(&run).is_err(), "there is no such lab any more");
+}
+
+fn an_unwound_panic_ends_the_lab(work: &Path) {
+    let run = run_id("panic");
+    let panicked = std::panic::catch_unwind(AssertUnwindSafe(|| {
+        block_on(async {
+            let lab = Arc::new(open(work, &run, recipe()));
+            lab.start(false).await.unwrap();
+            std::panic::resume_unwind(Box::new("a bug"));
+        });
+    }));
+    assert!(panicked.is_err());
+    block_on(until("the end of everything", || async {
+        // The holder remains as this process's unreaped child, whose command line is empty.
+        let left = remains(&run);
+        if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
+    }));
+}
+
+/// As root: runs all the other cases again as an ordinary user of this machine.
+#[expect(clippy::disallowed_methods, reason = "becomes another user")]
+fn an_ordinary_user_can_do_all_this(work: &Path) {
+    if !firedrill_sys::dirs::is_root() {
+        return;
+    }
+    let users = fs::read_to_string("/etc/passwd").unwrap();
+    let ordinary = users.lines().find_map(|line| {
+        let mut fields = line.split(':').skip(2).map(|field| field.parse::<u32>().ok());
+        let (uid, gid) = (fields.next()??, fields.next()??);
+        (1000..60_000).contains(&uid).then_some((uid, gid))
+    });
+    let Some((uid, gid)) = ordinary else {
+        eprintln!("SKIPPED: lab as an ordinary user: there is none in /etc/passwd");
+        return;
+    };
+    // Where cargo builds may be closed to other users.
+    let program = copy_for_all(&std::env::current_exe().unwrap(), work);
+    let agent = std::env::current_exe()
+        .unwrap()
+        .ancestors()
+        .skip(1)
+        .take(2)
+        .map(|at| at.join("firedrill-agent"))
+        .find(|path| path.exists());
+    let agent = copy_for_all(&agent.unwrap(), work);
+    std::os::unix::fs::chown(work, Some(uid), Some(gid)).unwrap();
+    let output = Command::new("setpriv")
+        .args([format!("--reuid={uid}"), format!("--regid={gid}"), "--clear-groups".to_owned()])
+        .arg(program)
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .env("HOME", work)
+        .env("TMPDIR", work)
+        .env("FIREDRILL_AGENT", agent)
+        .current_dir("/")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    for line in said.lines().filter(|line| line.starts_with("test ")) {
+        println!("  as user {uid}: {line}");
+    }
+    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn copy_for_all(from: &Path, work: &Path) -> PathBuf {
+    let to = work.join(from.file_name().unwrap());
+    fs::copy(from, &to).unwrap();
+    to
+}
