@@ -4,7 +4,7 @@
 
 use std::io::{self, Write};
 
-use firedrill_core::record::{CleanRecord, Distribution, FaultRecord, RunRecord, ScenarioRecord};
+use firedrill_core::record::{CleanRecord, Distribution, Expectation, FaultRecord, RunRecord, ScenarioRecord};
 use firedrill_core::scenario::ObjectiveMeasure;
 use firedrill_core::verdict::Verdict;
 
@@ -35,8 +35,7 @@ pub fn screen(record: &ScenarioRecord, style: Style, reports: &[String]) -> Stri
     let took = format!("{} · {:.1} s", runs(record.runs.len()), record.seconds);
     canvas.line(INDENT, &format!("{} · {platform} · seed {} · {took}", record.file, record.seed));
     if let Some(expectation) = &record.expectation {
-        let met = if expectation.met { "found what it must" } else { "no longer finds what it must" };
-        canvas.line(INDENT, &format!("{met}: {} (found {})", expectation.words, expectation.found));
+        canvas.line(INDENT, &format!("[expect]: {}", expectation.words));
     }
     run_section(&mut canvas, &cases);
     faults_section(&mut canvas, record);
@@ -237,12 +236,14 @@ fn residue_lines(canvas: &mut Canvas, clean: &CleanRecord) {
 
 /// The last screen of a run that does not hold.
 fn failure(canvas: &mut Canvas, record: &ScenarioRecord, cases: &[Case]) {
-    let unmet = record.expectation.as_ref().filter(|expectation| !expectation.met);
+    // A run that is spoilt cannot say whether it finds anything: what spoilt it is shown, as without an expectation.
+    let missed = |expectation: &&Expectation| !expectation.met && record.verdict == Verdict::Fail;
+    let unmet = record.expectation.as_ref().filter(missed);
     let culprit = culprit::culprit(cases);
     let run = culprit::run_of(record, culprit);
     canvas.column(Paint::of(record.verdict), &record.verdict.to_string(), INDENT);
     let title = match (unmet, culprit) {
-        (Some(expectation), _) => format!("no longer finds it: {}", expectation.words),
+        (Some(expectation), _) => expectation.words.clone(),
         (None, Some(case)) => format!("{}: {}", case.name, case.summary),
         (None, None) => record.name.clone(),
     };

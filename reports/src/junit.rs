@@ -72,7 +72,7 @@ fn show(record: &ScenarioRecord, case: Case) -> Shown {
     let verdict = case.verdict;
     let Some(expectation) = &record.expectation else { return Shown { case, verdict, remark: None } };
     if case.kind == Kind::Run {
-        return show_expecting_run(expectation, case);
+        return show_expecting_run(record, expectation, case);
     }
     // A scenario that passes because it found what it must has no failing case; if it was left dirty all the same,
     // only the failures it was to find are forgiven.
@@ -85,13 +85,11 @@ fn show(record: &ScenarioRecord, case: Case) -> Shown {
 }
 
 /// With `[expect]` the case `run` says whether the scenario found what it must.
-fn show_expecting_run(expectation: &Expectation, mut case: Case) -> Shown {
+fn show_expecting_run(record: &ScenarioRecord, expectation: &Expectation, mut case: Case) -> Shown {
     let remark = Some(format!("the run itself: {} ({})", case.summary, case.verdict));
-    let found = format!("{} (found {})", expectation.words, expectation.found);
-    let verdict = if expectation.met { Verdict::Pass } else { Verdict::Fail };
-    case.summary =
-        if expectation.met { format!("found what it must: {found}") } else { format!("no longer finds it: {found}") };
-    Shown { case, verdict, remark }
+    case.summary.clone_from(&expectation.words);
+    let unmet = if record.verdict == Verdict::Pass { Verdict::Fail } else { record.verdict };
+    Shown { case, verdict: if expectation.met { Verdict::Pass } else { unmet }, remark }
 }
 
 fn test_case(record: &ScenarioRecord, shown: &Shown) -> TestCase {

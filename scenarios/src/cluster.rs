@@ -75,8 +75,8 @@ pub(crate) fn read(context: &Context<'_>, root: &mut Fields<'_, '_>) -> Draft {
     draft.start = context.span_of_time(&mut fields, "start").map_or(DEFAULT_START, |placed| placed.value);
     draft.platform = platform(context, &mut fields);
 
-    let names: Vec<&str> = context.registries.systems.iter().map(|entry| entry.name).collect();
-    let named = fields.required_name("system", &names);
+    let known: Vec<&str> = context.registries.systems.iter().map(|entry| entry.name).collect();
+    let named = fields.required_name("system", &known);
     draft.entry = named.as_ref().and_then(|named| system_entry(context, named));
     if let Some(entry) = draft.entry {
         draft.system = options(context, &mut fields, entry, &draft.nodes);
@@ -131,9 +131,9 @@ fn system_entry(context: &Context<'_>, named: &Placed<String>) -> Option<&'stati
     let systems = context.registries.systems;
     let found = systems.iter().find(|entry| entry.name == named.value);
     if found.is_none() {
-        let names: Vec<&str> = systems.iter().map(|entry| entry.name).collect();
+        let known: Vec<&str> = systems.iter().map(|entry| entry.name).collect();
         let message = format!("no system is called `{}`", named.value);
-        context.unknown(named.span.clone(), message, &named.value, &names);
+        context.unknown(named.span.clone(), message, &named.value, &known);
     }
     found
 }

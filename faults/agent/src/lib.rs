@@ -6,6 +6,7 @@
 pub mod deeds;
 pub mod guard;
 pub mod holder;
+pub mod input;
 pub mod log;
 pub mod output;
 pub mod protocol;

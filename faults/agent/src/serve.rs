@@ -2,7 +2,7 @@
 //! one owner. Nothing in it waits for the other side: answers go through a bounded queue to a thread that writes.
 
 use std::collections::BTreeMap;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -18,6 +18,7 @@ use firedrill_sys::{clock, nft};
 use crate::deeds::cut::{self, Prober};
 use crate::deeds::{self, kill, pause};
 use crate::holder::{Done, Holder, Rest, kill_target};
+use crate::input::{Input, read_lines, read_request, wrong_version};
 use crate::log::say;
 use crate::output::Output;
 use crate::protocol::{Answer, Ask, By, Config, MAX_LINE, Notice, Refusal, RefusalKind, Request, TAG, VERSION};
@@ -35,10 +36,8 @@ const PROBES: usize = 32;
 
 /// What the loop is told.
 enum Event {
-    /// A line, or why it could not be read.
-    Line(Result<Vec<u8>, String>),
-    /// No more lines will come.
-    Closed,
+    /// What came in.
+    Input(Input),
     /// Told to end.
     Term,
     /// The units of a node run again, or not.
@@ -50,7 +49,9 @@ pub fn run(signals: EndSignals) -> io::Result<bool> {
     let (events, incoming) = sync_channel(QUEUE);
     let heard = Arc::new(AtomicU64::new(clock::boottime_nanos()));
     let (to_loop, last_heard) = (events.clone(), Arc::clone(&heard));
-    thread::Builder::new().name("input".to_owned()).spawn(move || read_lines(&to_loop, &last_heard))?;
+    thread::Builder::new().name("input".to_owned()).spawn(move || {
+        read_lines(&last_heard, |input| to_loop.send(Event::Input(input)).is_ok());
+    })?;
     let to_loop = events.clone();
     thread::Builder::new().name("signals".to_owned()).spawn(move || {
         if signals.wait_for_term().is_ok() {
@@ -65,30 +66,6 @@ pub fn run(signals: EndSignals) -> io::Result<bool> {
     drop(stage);
     output.finish();
     Ok(clean)
-}
-
-fn read_lines(events: &SyncSender<Event>, heard: &AtomicU64) {
-    let mut input = BufReader::new(io::stdin());
-    let limit = u64::try_from(MAX_LINE).unwrap_or(u64::MAX);
-    loop {
-        let mut line = Vec::new();
-        let read = input.by_ref().take(limit).read_until(b'\n', &mut line);
-        heard.store(clock::boottime_nanos(), Ordering::Relaxed);
-        let event = match read {
-            Ok(0) => Event::Closed,
-            Ok(_) if line.last() == Some(&b'\n') => Event::Line(Ok(line)),
-            // The rest of an overlong line comes as further lines, each malformed.
-            Ok(_) => Event::Line(Err(format!("a line without an end within {MAX_LINE} bytes"))),
-            Err(error) => {
-                say(&format!("reading failed: {error}"));
-                Event::Closed
-            }
-        };
-        let closed = matches!(event, Event::Closed);
-        if events.send(event).is_err() || closed {
-            break;
-        }
-    }
 }
 
 /// What exists from hello on.
@@ -164,14 +141,15 @@ impl Server {
 
     fn take(&mut self, event: Event) {
         match event {
-            Event::Line(Ok(line)) => match read_request(&line) {
+            Event::Input(Input::Line(line)) => match read_request(&line) {
                 Ok(Request { id, ask }) => self.answer(id, ask),
                 Err((id, refusal)) => self.output.answer(id, Answer::Refused(refusal)),
             },
-            Event::Line(Err(why)) => {
-                self.output.answer(0, Answer::Refused(Refusal::new(RefusalKind::Malformed, why)));
+            Event::Input(Input::Overlong) => {
+                let what = format!("a line without an end within {MAX_LINE} bytes");
+                self.output.answer(0, Answer::Refused(Refusal::new(RefusalKind::Malformed, what)));
             }
-            Event::Closed => self.end(By::StdinClosed, None),
+            Event::Input(Input::Closed) => self.end(By::StdinClosed, None),
             Event::Term => self.end(By::Signal, None),
             Event::Restarted { tag, result } => self.restarted(&tag, result),
         }
@@ -366,25 +344,6 @@ impl Stage {
         });
         spawned.err().map(|error| Answer::Refused(Refusal::system("a thread to probe with", &error)))
     }
-}
-
-/// Reads a request. The version of a hello is looked at first: another version's hello may look otherwise.
-fn read_request(line: &[u8]) -> Result<Request, (u64, Refusal)> {
-    let malformed = |id: u64, error: &serde_json::Error| {
-        (id, Refusal::new(RefusalKind::Malformed, format!("not a request: {error}")))
-    };
-    let value: serde_json::Value = serde_json::from_slice(line).map_err(|error| malformed(0, &error))?;
-    let id = value.get("id").and_then(serde_json::Value::as_u64).unwrap_or(0);
-    let version = value.pointer("/ask/hello/version").and_then(serde_json::Value::as_u64);
-    if let Some(version) = version.filter(|version| *version != u64::from(VERSION)) {
-        return Err((id, wrong_version(version)));
-    }
-    serde_json::from_value(value).map_err(|error| malformed(id, &error))
-}
-
-fn wrong_version(theirs: impl std::fmt::Display) -> Refusal {
-    let what = format!("the agent speaks version {VERSION} of the protocol, its owner version {theirs}: use one build");
-    Refusal::new(RefusalKind::Version, what)
 }
 
 /// Tables of ours, and stopped processes.

@@ -139,11 +139,11 @@ pub fn majorities_ring(ends: &[Endpoint], rng: &mut ChaCha8Rng) -> Option<Grudge
         return None;
     }
     let reach = (majority_of(count) - 1).div_ceil(2);
-    let mut ring = ends.to_vec();
-    ring.shuffle(rng);
+    let mut circle = ends.to_vec();
+    circle.shuffle(rng);
     let mut grudge = Grudge::default();
-    for (i, a) in ring.iter().enumerate() {
-        for (j, b) in ring.iter().enumerate() {
+    for (i, a) in circle.iter().enumerate() {
+        for (j, b) in circle.iter().enumerate() {
             let apart = i.abs_diff(j);
             if apart.min(count - apart) > reach {
                 grudge.part(a, b);

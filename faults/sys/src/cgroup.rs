@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::programs::may_write;
 use crate::ready::until;
 
 /// Hierarchies of version 1 that a lab joins.
@@ -40,10 +41,6 @@ fn cgroup_mount(line: &str) -> Option<(&str, PathBuf, &str)> {
     let mut back = back.split(' ');
     let (kind, options) = (back.next()?, back.nth(1)?);
     (kind.starts_with("cgroup") && root == "/").then(|| (kind, PathBuf::from(at), options))
-}
-
-fn may_write(path: &Path) -> bool {
-    nix::unistd::access(path, nix::unistd::AccessFlags::W_OK).is_ok()
 }
 
 /// Makes a group, and the groups above it that are missing.

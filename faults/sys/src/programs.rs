@@ -18,3 +18,8 @@ pub fn find(name: &str) -> Option<PathBuf> {
 pub fn is_executable(path: &Path) -> bool {
     path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }
+
+/// Whether the caller may write to `path`, going by what the kernel says.
+pub fn may_write(path: &Path) -> bool {
+    nix::unistd::access(path, nix::unistd::AccessFlags::W_OK).is_ok()
+}

@@ -50,6 +50,8 @@ pub fn fault_findings(run: &Recorded, planned: &[PlannedFault], losses: &Losses)
 #[derive(Default)]
 struct StepStory<'a> {
     action: Option<&'a Action>,
+    /// When it took effect.
+    from: RunTime,
     /// How long it was to be held; `None` for one-shot actions.
     hold: Option<Duration>,
     proofs: Vec<(Moment, &'a Effect)>,
@@ -73,9 +75,10 @@ impl<'a> Story<'a> {
         let mut before: BTreeMap<u32, Vec<(Moment, &Effect)>> = BTreeMap::new();
         for stamped in &run.events {
             match &stamped.event {
-                Event::StepApplied { fault, step, action, hold_nanos, from: _ } if fault == id => {
+                Event::StepApplied { fault, step, action, hold_nanos, from } if fault == id => {
                     let entry = story.steps.entry(*step).or_default();
                     entry.action = Some(action);
+                    entry.from = *from;
                     entry.hold = hold_nanos.map(Duration::from_nanos);
                     entry.proofs.extend(before.remove(step).unwrap_or_default());
                 }
@@ -108,8 +111,10 @@ impl<'a> Story<'a> {
         } else if span.is_some_and(|span| span.healed.is_none()) {
             problems.push((Verdict::Invalid, "its heal was not recorded".to_owned()));
         }
+        // Later steps end with the first: what is left of the fault when they take effect is all they can be held.
+        let end = self.steps.values().next().and_then(|first| Some(first.from.plus(first.hold?)));
         for step in self.steps.values() {
-            step.problems(&mut problems);
+            step.problems(end, &mut problems);
         }
         let verdict = problems.iter().map(|(verdict, _)| *verdict).max().unwrap_or(Verdict::Pass);
         let worst = problems.iter().find(|(found, _)| *found == verdict).map(|(_, words)| words.clone());
@@ -165,7 +170,7 @@ impl StepStory<'_> {
         self.action.map(ToString::to_string).unwrap_or_default()
     }
 
-    fn problems(&self, problems: &mut Vec<(Verdict, String)>) {
+    fn problems(&self, end: Option<RunTime>, problems: &mut Vec<(Verdict, String)>) {
         let words = self.words();
         if self.proofs.iter().any(|(moment, effect)| *moment == Moment::Before && effect.presence == Presence::Full) {
             problems.push((Verdict::Invalid, format!("`{words}`: its effect was there before it")));
@@ -178,7 +183,8 @@ impl StepStory<'_> {
             self.bit(*wanted, problems);
         }
         if let Some(hold) = self.hold {
-            self.held_in_full(hold, problems);
+            let left = end.map_or(hold, |end| end.since(self.from));
+            self.held_in_full(hold.min(left), problems);
         }
         if !self.action.is_some_and(is_instant) {
             self.gone(problems);

@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use firedrill_core::seed::Seed;
 
 /// What every `--help` ends with. The numbers are those of [`firedrill_core::verdict::exit`].
-pub const EXIT_CODES: &str = "\
+pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
    0  everything holds
    1  FAIL     an invariant is broken (or a known-bad scenario no longer finds it)
@@ -22,15 +22,15 @@ Exit codes:
 /// recovery took.
 #[derive(Parser, Debug)]
 #[command(name = "firedrill", version, after_help = EXIT_CODES, max_term_width = 100)]
-pub struct Cli {
+pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
-    pub verb: Verb,
+    pub(crate) verb: Verb,
 }
 
 /// The verbs.
 #[derive(Subcommand, Debug)]
-pub enum Verb {
+pub(crate) enum Verb {
     /// Run scenarios and judge them
     Run(RunArgs),
     /// Say what a run would do, and touch nothing
@@ -53,73 +53,73 @@ pub enum Verb {
 
 /// Which scenarios.
 #[derive(Args, Debug)]
-pub struct FilesArgs {
-    /// Scenario files, or folders: every scenario below them, in name order
+pub(crate) struct FilesArgs {
+    /// Scenario files, or folders: every scenario below them, in name order, but for folders called `tests`
     #[arg(required = true, value_name = "FILE")]
-    pub files: Vec<PathBuf>,
+    pub(crate) files: Vec<PathBuf>,
     /// Only scenarios with this tag; given several times, with any of them
     #[arg(long = "tag", value_name = "TAG")]
-    pub tags: Vec<String>,
+    pub(crate) tags: Vec<String>,
 }
 
 /// `run`.
 #[derive(Args, Debug)]
 #[command(after_help = EXIT_CODES)]
-pub struct RunArgs {
+pub(crate) struct RunArgs {
     /// Which scenarios.
     #[command(flatten)]
-    pub scenarios: FilesArgs,
+    pub(crate) scenarios: FilesArgs,
     /// Seed of everything random; the default is the scenario's, or a new one that is printed
     #[arg(long)]
-    pub seed: Option<Seed>,
+    pub(crate) seed: Option<Seed>,
     /// Run each scenario so many times, each with a fresh cluster; the default is the scenario's
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub repeat: Option<u32>,
+    pub(crate) repeat: Option<u32>,
     /// Folder to record runs in
     #[arg(long, value_name = "DIR", default_value = "runs")]
-    pub out: PathBuf,
-    /// Also write one JUnit file of all scenarios
-    #[arg(long, value_name = "FILE")]
-    pub junit: Option<PathBuf>,
+    pub(crate) out: PathBuf,
+    /// A file for all scenarios.
+    #[arg(long, value_name = "FILE", help = "Also write one JUnit file of all scenarios")]
+    pub(crate) junit: Option<PathBuf>,
     /// Run on this platform instead of the scenario's
     #[arg(long = "on", value_name = "PLATFORM")]
-    pub platform: Option<String>,
+    pub(crate) platform: Option<String>,
     /// Start from nothing: neither use nor save the cached cluster template
     #[arg(long)]
-    pub no_template: bool,
+    pub(crate) no_template: bool,
 }
 
 /// `plan`.
 #[derive(Args, Debug)]
-pub struct PlanArgs {
+pub(crate) struct PlanArgs {
     /// Which scenarios.
     #[command(flatten)]
-    pub scenarios: FilesArgs,
+    pub(crate) scenarios: FilesArgs,
     /// Seed of everything random; the default is the scenario's, or 0
     #[arg(long)]
-    pub seed: Option<Seed>,
+    pub(crate) seed: Option<Seed>,
     /// Plan for this platform instead of the scenario's
     #[arg(long = "on", value_name = "PLATFORM")]
-    pub platform: Option<String>,
+    pub(crate) platform: Option<String>,
     /// Resolve the targets on a cluster that `up` left running
     #[arg(long, value_name = "ID")]
-    pub against: Option<String>,
+    pub(crate) against: Option<String>,
 }
 
 /// `validate`.
 #[derive(Args, Debug)]
-pub struct ValidateArgs {
+pub(crate) struct ValidateArgs {
     /// Which scenarios.
     #[command(flatten)]
-    pub scenarios: FilesArgs,
+    pub(crate) scenarios: FilesArgs,
     /// Check for this platform instead of the scenario's
     #[arg(long = "on", value_name = "PLATFORM")]
-    pub platform: Option<String>,
+    pub(crate) platform: Option<String>,
 }
 
 /// What can be listed.
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Family {
+pub(crate) enum Family {
     /// What can be injected
     Faults,
     /// What can run on the nodes
@@ -136,76 +136,76 @@ pub enum Family {
 
 /// `list`.
 #[derive(Args, Debug)]
-pub struct ListArgs {
+pub(crate) struct ListArgs {
     /// What to list; everything when absent
-    pub family: Option<Family>,
+    pub(crate) family: Option<Family>,
     /// Show one of them, with an example
     #[arg(requires = "family")]
-    pub name: Option<String>,
+    pub(crate) name: Option<String>,
     /// As JSON
     #[arg(long)]
-    pub json: bool,
+    pub(crate) json: bool,
 }
 
 /// `judge`.
 #[derive(Args, Debug)]
 #[command(after_help = EXIT_CODES)]
-pub struct JudgeArgs {
+pub(crate) struct JudgeArgs {
     /// The folder of a recorded run (`runs/<id>`, or one repeat of it)
     #[arg(value_name = "RUN")]
-    pub run: PathBuf,
-    /// Also write the verdict as JUnit
-    #[arg(long, value_name = "FILE")]
-    pub junit: Option<PathBuf>,
+    pub(crate) run: PathBuf,
+    /// A file for the verdict.
+    #[arg(long, value_name = "FILE", help = "Also write the verdict as JUnit")]
+    pub(crate) junit: Option<PathBuf>,
 }
 
 /// `report`.
 #[derive(Args, Debug)]
-pub struct ReportArgs {
-    /// The folder of a recorded run (`runs/<id>`), or its run.json; several go into one JUnit file
+pub(crate) struct ReportArgs {
+    /// The folder of a recorded run (`runs/<id>`), or its run.json; console and junit take several
     #[arg(required = true, value_name = "RUN")]
-    pub runs: Vec<PathBuf>,
+    pub(crate) runs: Vec<PathBuf>,
     /// A reporter (`firedrill list reporters`)
     #[arg(long, default_value = "console", value_name = "REPORTER")]
-    pub format: String,
+    pub(crate) format: String,
     /// Write to this file instead of the terminal
     #[arg(long, value_name = "FILE")]
-    pub out: Option<PathBuf>,
+    pub(crate) out: Option<PathBuf>,
 }
 
 /// `heal`.
 #[derive(Args, Debug)]
 #[group(required = true, multiple = false)]
-pub struct HealArgs {
+pub(crate) struct HealArgs {
     /// The run, by its folder or its id
     #[arg(value_name = "RUN")]
-    pub run: Option<String>,
+    pub(crate) run: Option<String>,
     /// Everything that ended runs left on this machine; runs that are alive are spared
     #[arg(long)]
-    pub all: bool,
+    pub(crate) all: bool,
 }
 
 /// `up`.
 #[derive(Args, Debug)]
-pub struct UpArgs {
+pub(crate) struct UpArgs {
     /// The scenario whose cluster is started; its faults and load are not
     #[arg(value_name = "SCENARIO")]
-    pub file: PathBuf,
+    pub(crate) file: PathBuf,
     /// Start from nothing: neither use nor save the cached cluster template
     #[arg(long)]
-    pub no_template: bool,
+    pub(crate) no_template: bool,
 }
 
 /// `down`.
 #[derive(Args, Debug)]
 #[group(required = true, multiple = false)]
-pub struct DownArgs {
+pub(crate) struct DownArgs {
     /// The id that `up` printed
     #[arg(value_name = "ID")]
-    pub id: Option<String>,
+    pub(crate) id: Option<String>,
     /// Every cluster that `up` left running
     #[arg(long)]
-    pub all: bool,
+    pub(crate) all: bool,
 }
 
 #[cfg(test)]

@@ -43,7 +43,7 @@ impl Diagnostic for Rendered<'_> {
 }
 
 /// The mistakes of one file, then a line that counts them.
-pub fn render(file: &str, text: &str, mistakes: &[Mistake], terminal: Terminal) -> String {
+pub(crate) fn render(file: &str, text: &str, mistakes: &[Mistake], terminal: Terminal) -> String {
     let style = terminal.style;
     let shown = printable(text, style);
     let source = NamedSource::new(style.text(file), shown).with_language("TOML");

@@ -8,10 +8,12 @@ use crate::failure::Failure;
 
 /// Folders deeper than this are not looked into.
 const DEEPEST: usize = 16;
+/// A folder below a named one that is not looked into: it holds what tests need, broken scenarios among it.
+const PASSED_OVER: &str = "tests";
 
 /// The files meant by `paths`, in the order given; a folder means every scenario below it, in name order. Each file is
 /// taken once.
-pub fn find(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+pub(crate) fn find(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     let mut found: Vec<PathBuf> = Vec::new();
     for path in paths {
         let metadata = fs::metadata(path).map_err(|error| unreadable(path, &error))?;
@@ -44,7 +46,7 @@ fn walk(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), Fai
     let mut entries = entries.map_err(|error| unreadable(folder, &error))?;
     entries.sort_by_key(fs::DirEntry::file_name);
     for entry in entries {
-        let hidden = entry.file_name().to_string_lossy().starts_with('.');
+        let hidden = entry.file_name().to_string_lossy().starts_with('.') || entry.file_name() == PASSED_OVER;
         let kind = entry.file_type().map_err(|error| unreadable(&entry.path(), &error))?;
         if kind.is_dir() && !hidden {
             walk(&entry.path(), depth + 1, found)?;
@@ -98,17 +100,21 @@ fn neighbours(path: &Path) -> Vec<String> {
 }
 
 /// Whether a scenario with these tags is meant: any of the wanted ones, or none wanted.
-pub fn wanted(tags: &[String], wanted: &[String]) -> bool {
+pub(crate) fn wanted(tags: &[String], wanted: &[String]) -> bool {
     wanted.is_empty() || wanted.iter().any(|tag| tags.contains(tag))
 }
 
 /// No scenario has any of the tags; says which there are.
-pub fn no_such_tag<'a>(wanted: &[String], tags: impl Iterator<Item = &'a String>) -> Failure {
+pub(crate) fn no_such_tag<'a>(wanted: &[String], tags: impl Iterator<Item = &'a String>) -> Failure {
     let mut known: Vec<&str> = tags.map(String::as_str).collect();
     known.sort_unstable();
     known.dedup();
     let failure = Failure::usage(format!("no scenario has the tag {}", wanted.join(" or ")));
-    if known.is_empty() { failure.help("none has any tag") } else { failure.help(format!("tags: {}", known.join(", "))) }
+    if known.is_empty() {
+        failure.help("none has any tag")
+    } else {
+        failure.help(format!("tags: {}", known.join(", ")))
+    }
 }
 
 #[cfg(test)]
@@ -127,6 +133,7 @@ mod tests {
         write("a/Cargo.toml", "[package]\nname = \"firedrill\"");
         write(".hidden/c.toml", "firedrill = 1");
         write("a/notes.txt", "firedrill = 1");
+        write("a/tests/broken.toml", "firedrill = 1");
         root
     }
 

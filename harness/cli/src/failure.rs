@@ -11,38 +11,38 @@ use crate::terminal::Terminal;
 
 /// A refusal or an error, to be printed once at the end.
 #[derive(Debug)]
-pub struct Failure {
+pub(crate) struct Failure {
     /// The exit code.
-    pub code: u8,
+    pub(crate) code: u8,
     /// What is wrong.
-    pub message: String,
+    pub(crate) message: String,
     /// Further lines.
-    pub details: Vec<String>,
+    pub(crate) details: Vec<String>,
     /// What to do next.
-    pub help: Option<String>,
+    pub(crate) help: Option<String>,
 }
 
 impl Failure {
     /// With an exit code.
-    pub fn new(code: u8, message: impl Into<String>) -> Self {
+    pub(crate) fn new(code: u8, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), details: Vec::new(), help: None }
     }
 
     /// The command line or a file is wrong.
-    pub fn usage(message: impl Into<String>) -> Self {
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self::new(exit::USAGE, message)
     }
 
     /// Says what to do next.
     #[must_use]
-    pub fn help(mut self, help: impl Into<String>) -> Self {
+    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
     }
 
     /// Adds what lies behind it.
     #[must_use]
-    pub fn because(mut self, error: &dyn Error) -> Self {
+    pub(crate) fn because(mut self, error: &dyn Error) -> Self {
         let mut cause = Some(error);
         // A chain of errors is as deep as our own nesting; the bound is for one that refers to itself.
         for _ in 0..16 {
@@ -67,7 +67,7 @@ impl Failure {
     }
 
     /// Prints it and gives the exit code.
-    pub fn report(&self) -> ExitCode {
+    pub(crate) fn report(&self) -> ExitCode {
         crate::output::error(&self.render(Terminal::stderr()));
         ExitCode::from(self.code)
     }
@@ -83,7 +83,10 @@ mod tests {
         let cause = std::io::Error::other("disk \u{1b}[2Jfull");
         let failure = Failure::usage("runs cannot be written").because(&cause).help("free some space");
         let terminal = Terminal { style: Style::PLAIN, live: false, width: 80 };
-        assert_eq!(failure.render(terminal), "error: runs cannot be written\n  disk ␛[2Jfull\n  help: free some space\n");
+        assert_eq!(
+            failure.render(terminal),
+            "error: runs cannot be written\n  disk ␛[2Jfull\n  help: free some space\n"
+        );
         assert_eq!(failure.code, 2);
     }
 }

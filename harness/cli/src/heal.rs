@@ -17,7 +17,7 @@ use crate::output;
 use crate::terminal::Terminal;
 
 /// Heals. Exit code 0 when nothing is left of what was asked for, 5 otherwise.
-pub fn heal(args: &HealArgs) -> Result<ExitCode, Failure> {
+pub(crate) fn heal(args: &HealArgs) -> Result<ExitCode, Failure> {
     let style = Terminal::stdout().style;
     let journals = journal::find(&firedrill_sys::dirs::state_dir())
         .map_err(|error| Failure::new(exit::DIRTY, "the journals cannot be read").because(&error))?;
@@ -52,9 +52,8 @@ pub fn heal(args: &HealArgs) -> Result<ExitCode, Failure> {
 /// Whether nothing is left of the run.
 fn heal_one(found: &Found, id: &str) -> Result<bool, Failure> {
     if lab::list().iter().any(|record| record.run_id == id) {
-        lab::down(id).map_err(|error| {
-            Failure::new(exit::DIRTY, format!("the lab of {id} cannot be ended")).because(&error)
-        })?;
+        lab::down(id)
+            .map_err(|error| Failure::new(exit::DIRTY, format!("the lab of {id} cannot be ended")).because(&error))?;
     }
     lab::sweep();
     if !report_leftovers(id) {

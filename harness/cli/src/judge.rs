@@ -18,14 +18,14 @@ use crate::terminal::Terminal;
 use crate::{output, written};
 
 /// Judges again, replaces the reports in the folder, and gives the exit code of the verdict.
-pub fn judge(args: &JudgeArgs) -> Result<ExitCode, Failure> {
+pub(crate) fn judge(args: &JudgeArgs) -> Result<ExitCode, Failure> {
     let scenario = recorded_scenario(&args.run)?;
     let record = judge_again(&scenario, &args.run).map_err(|error| failure_of(&error))?;
     let places = written::reports(&record, &args.run)?;
     if let Some(path) = &args.junit {
         written::junit_file(std::slice::from_ref(&record), path)?;
     }
-    output::print(&console::screen(&record, Terminal::stdout().style, &places));
+    output::print(&console::screen(&record, Terminal::stdout().style, &[places]));
     Ok(ExitCode::from(record.verdict.exit_code()))
 }
 

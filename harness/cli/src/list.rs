@@ -33,17 +33,11 @@ struct Item {
     example: Option<&'static str>,
 }
 
-const FAMILIES: [Family; 6] = [
-    Family::Faults,
-    Family::Systems,
-    Family::Platforms,
-    Family::Workloads,
-    Family::Checks,
-    Family::Reporters,
-];
+const FAMILIES: [Family; 6] =
+    [Family::Faults, Family::Systems, Family::Platforms, Family::Workloads, Family::Checks, Family::Reporters];
 
 /// Lists what was asked for.
-pub fn list(args: &ListArgs) -> Result<ExitCode, Failure> {
+pub(crate) fn list(args: &ListArgs) -> Result<ExitCode, Failure> {
     let families = args.family.map_or_else(|| FAMILIES.to_vec(), |family| vec![family]);
     let mut found: Vec<(Family, Vec<Item>)> = families.into_iter().map(|family| (family, items(family))).collect();
     if let Some(name) = &args.name {
@@ -71,26 +65,26 @@ pub fn list(args: &ListArgs) -> Result<ExitCode, Failure> {
 }
 
 fn render(found: &[(Family, Vec<Item>)], with_example: bool, style: Style) -> String {
-    let mut blocks: Vec<String> = Vec::new();
+    let mut lines: Vec<String> = Vec::new();
     for (family, items) in found {
-        let mut block = String::new();
         if !with_example {
-            block.push_str(&format!("{}\n", style.paint(Paint::Bold, plural(*family))));
+            lines.extend((!lines.is_empty()).then(String::new));
+            lines.push(style.paint(Paint::Bold, plural(*family)));
         }
         let width = items.iter().map(|item| item.name.len()).max().unwrap_or_default();
         for item in items {
-            block.push_str(&format!("  {:width$}  {}\n", item.name, style.text(item.summary)));
+            lines.push(format!("  {:width$}  {}", item.name, style.text(item.summary)));
             for (title, text) in &item.details {
-                let line = format!("{title}: {text}");
-                block.push_str(&format!("  {:width$}    {}\n", "", style.paint(Paint::Dim, &line)));
+                let detail = format!("{title}: {text}");
+                lines.push(format!("  {:width$}    {}", "", style.paint(Paint::Dim, &detail)));
             }
             if with_example && let Some(example) = item.example {
-                block.push_str(&format!("\n{}\n", example.trim()));
+                lines.extend([String::new(), example.trim().to_owned()]);
             }
         }
-        blocks.push(block);
     }
-    blocks.join("\n")
+    lines.push(String::new());
+    lines.join("\n")
 }
 
 const fn plural(family: Family) -> &'static str {
@@ -199,7 +193,11 @@ fn checks() -> Vec<Item> {
     CHECKS
         .iter()
         .map(|entry| {
-            let when = if entry.takes_when { "may be given, with `grace`" } else { "has no meaning: it is about the whole run" };
+            let when = if entry.takes_when {
+                "may be given, with `grace`"
+            } else {
+                "has no meaning: it is about the whole run"
+            };
             Item {
                 family: "checks",
                 name: entry.name,

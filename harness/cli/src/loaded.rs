@@ -15,7 +15,7 @@ use crate::terminal::Terminal;
 use crate::{diagnostics, discover, output};
 
 /// What scenarios may name: everything that is built in.
-pub fn registries() -> Registries {
+pub(crate) fn registries() -> Registries {
     Registries {
         faults: firedrill_faults::FAULTS,
         systems: firedrill_systems::SYSTEMS,
@@ -26,17 +26,17 @@ pub fn registries() -> Registries {
 }
 
 /// A file that is no scenario.
-pub struct Broken {
+pub(crate) struct Broken {
     /// The file.
-    pub file: String,
+    pub(crate) file: String,
     /// Its text.
-    pub text: String,
+    pub(crate) text: String,
     /// Everything that is wrong with it.
-    pub mistakes: Vec<Mistake>,
+    pub(crate) mistakes: Vec<Mistake>,
 }
 
 /// Reads the scenarios that are meant, in order. A file with mistakes is always meant: its tags cannot be trusted.
-pub fn read(args: &FilesArgs, overrides: &Overrides) -> Result<Vec<Result<Arc<Scenario>, Broken>>, Failure> {
+pub(crate) fn read(args: &FilesArgs, overrides: &Overrides) -> Result<Vec<Result<Arc<Scenario>, Broken>>, Failure> {
     known_platform(overrides)?;
     let files = discover::find(&args.files)?;
     let all = files.iter().map(|file| one(file, overrides)).collect::<Result<Vec<_>, _>>()?;
@@ -50,7 +50,7 @@ pub fn read(args: &FilesArgs, overrides: &Overrides) -> Result<Vec<Result<Arc<Sc
 }
 
 /// As [`read`], for verbs that go on only when every file is right. Every mistake of every file is printed first.
-pub fn scenarios(args: &FilesArgs, overrides: &Overrides) -> Result<Vec<Arc<Scenario>>, Failure> {
+pub(crate) fn scenarios(args: &FilesArgs, overrides: &Overrides) -> Result<Vec<Arc<Scenario>>, Failure> {
     let mut good = Vec::new();
     let mut broken = 0_usize;
     for read in read(args, overrides)? {
@@ -70,7 +70,7 @@ pub fn scenarios(args: &FilesArgs, overrides: &Overrides) -> Result<Vec<Arc<Scen
 }
 
 /// Prints the mistakes of one file.
-pub fn print_mistakes(broken: &Broken) {
+pub(crate) fn print_mistakes(broken: &Broken) {
     output::error(&diagnostics::render(&broken.file, &broken.text, &broken.mistakes, Terminal::stderr()));
 }
 
@@ -101,7 +101,7 @@ fn known_platform(overrides: &Overrides) -> Result<(), Failure> {
 }
 
 /// A single scenario, for verbs that take one.
-pub fn single(file: &Path, overrides: &Overrides) -> Result<Arc<Scenario>, Failure> {
+pub(crate) fn single(file: &Path, overrides: &Overrides) -> Result<Arc<Scenario>, Failure> {
     if file.is_dir() {
         let help = "name one scenario file";
         return Err(Failure::usage(format!("{} is a folder", file.display())).help(help));

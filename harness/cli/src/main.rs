@@ -71,7 +71,9 @@ fn perform(verb: &Verb) -> Result<ExitCode, Failure> {
 /// What is said when firedrill itself is wrong. What was injected is undone all the same: by the agent, whose lease ends.
 fn say_bug(info: &PanicHookInfo<'_>) {
     let place = info.location().map(|place| format!(" at {place}")).unwrap_or_default();
-    let what = info.payload_as_str().unwrap_or("no message");
+    let payload = info.payload();
+    let literal = payload.downcast_ref::<&str>().copied();
+    let what = literal.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
     let version = firedrill_core::VERSION;
     let thread = std::thread::current().name().unwrap_or("unnamed").to_owned();
     output::error(&format!(

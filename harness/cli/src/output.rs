@@ -3,12 +3,12 @@
 use std::io::{self, Write as _};
 
 /// Writes to standard output.
-pub fn print(text: &str) {
+pub(crate) fn print(text: &str) {
     let mut stdout = io::stdout().lock();
     drop(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()));
 }
 
 /// Writes to standard error.
-pub fn error(text: &str) {
+pub(crate) fn error(text: &str) {
     drop(io::stderr().lock().write_all(text.as_bytes()));
 }

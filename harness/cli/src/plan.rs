@@ -23,7 +23,7 @@ use crate::{loaded, output};
 const UNSEEDED: Seed = Seed(0);
 
 /// Prints the plan of each scenario.
-pub fn plan(args: &PlanArgs) -> Result<ExitCode, Failure> {
+pub(crate) fn plan(args: &PlanArgs) -> Result<ExitCode, Failure> {
     let style = Terminal::stdout().style;
     let overrides = Overrides { platform: args.platform.clone(), seed: args.seed, repeat: None };
     for (i, scenario) in loaded::scenarios(&args.scenarios, &overrides)?.iter().enumerate() {
@@ -69,39 +69,39 @@ fn render(
     mechanisms: &Result<Vec<Mechanism>, Vec<Missing>>,
     style: Style,
 ) -> String {
-    let mut out = format!("{}\n", style.paint(Paint::Bold, &scenario.name));
-    let mut line = |title: &str, text: &str| {
-        out.push_str(&format!("  {title:<11}{}\n", style.text(text)));
-    };
+    let heading = |text: &str| style.paint(Paint::Bold, text);
+    let line = |title: &str, text: &str| format!("  {title:<9}{}", style.text(text));
     let cluster = &scenario.cluster;
     let (system, platform, nodes) = (cluster.system_name, cluster.platform.name, cluster.nodes.len());
-    line("file", &scenario.file);
-    line("seed", &seed.to_string());
-    line("cluster", &format!("{system} on {platform}, {nodes} nodes"));
-    line("load", &load_words(scenario));
-    line("repeat", &scenario.objectives.repeat.to_string());
-    out.push_str(&format!("{}\n", style.paint(Paint::Bold, "faults")));
+    let mut lines = vec![
+        heading(&scenario.name),
+        line("file", &scenario.file),
+        line("seed", &seed.to_string()),
+        line("cluster", &format!("{system} on {platform}, {nodes} nodes")),
+        line("load", &load_words(scenario)),
+        line("repeat", &scenario.objectives.repeat.to_string()),
+        heading("faults"),
+    ];
     for fault in plan_faults(scenario, seed, view) {
-        out.push_str(&fault_lines(&fault, style));
+        lines.extend(fault_lines(&fault, style));
     }
-    out.push_str(&format!("{}\n", style.paint(Paint::Bold, "mechanisms of this host")));
+    lines.push(heading("mechanisms of this host"));
     match mechanisms {
-        Ok(mechanisms) => {
-            for each in mechanisms {
-                let note = if each.note.is_empty() { String::new() } else { format!(" ({})", each.note) };
-                out.push_str(&format!("  {}\n", style.text(&format!("{} by {}{note}", each.deed, each.by))));
-            }
-        }
+        Ok(mechanisms) => lines.extend(mechanisms.iter().map(|each| {
+            let note = if each.note.is_empty() { String::new() } else { format!(" ({})", each.note) };
+            format!("  {}", style.text(&format!("{} by {}{note}", each.deed, each.by)))
+        })),
         Err(missing) => {
             let lacks = style.paint(Paint::Doubt, "a run would exit with 7 and touch nothing:");
-            out.push_str(&format!("  {lacks}\n"));
-            for each in missing {
-                out.push_str(&format!("  {}\n", style.text(&format!("{}: {}", each.what, each.remedy))));
-            }
+            lines.push(format!("  {lacks}"));
+            let words = missing.iter().map(|each| format!("{}: {}", each.what, each.remedy));
+            lines.extend(words.map(|words| format!("  {}", style.text(&words))));
         }
     }
-    out.push_str(&must_hold(scenario, style));
-    out
+    lines.push(heading("must hold"));
+    lines.extend(must_hold(scenario).iter().map(|text| format!("  {}", style.text(text))));
+    lines.push(String::new());
+    lines.join("\n")
 }
 
 fn load_words(scenario: &Scenario) -> String {
@@ -118,39 +118,40 @@ fn load_words(scenario: &Scenario) -> String {
     format!("{}, {} clients, {pace}, by {}", load.kind, load.clients, routes.join(" and "))
 }
 
-fn fault_lines(fault: &PlannedFault, style: Style) -> String {
+fn fault_lines(fault: &PlannedFault, style: Style) -> Vec<String> {
     let hold = fault.hold.map_or_else(|| "until the heal phase".to_owned(), |hold| format!("for {}", human(hold)));
     let (selector, targets) = &fault.targets;
     let whom = if targets.is_empty() { String::new() } else { format!(" ({})", targets.join(", ")) };
     let (onset, written) = &fault.onset;
-    let when = if fault.onset.1.starts_with("at ") { String::new() } else { format!(", {written}") };
-    let head = format!("{}: {} on {selector}{whom}, {hold}{when}", fault.id, fault.kind);
-    let mut out = format!("  {:>8}  {}\n", format!("{}{}", if when.is_empty() { "" } else { "≥ " }, human(*onset)), style.text(&head));
+    // What waits for another fault begins then at the earliest.
+    let fixed = written.starts_with("at ");
+    let (least, waits) = if fixed { ("", String::new()) } else { ("≥ ", format!(", {written}")) };
+    let when = style.text(&format!("{least}{}", human(*onset)));
+    let head = format!("{}: {} on {selector}{whom}, {hold}{waits}", fault.id, fault.kind);
+    let mut lines = vec![format!("  {when:>9}  {}", style.text(&head))];
+    let mut below = |text: String| lines.push(format!("             {text}"));
     if !fault.words.is_empty() {
-        out.push_str(&format!("            {}\n", style.text(&fault.words)));
+        below(style.text(&fault.words));
     }
     for (offset, action) in &fault.actions {
-        out.push_str(&format!("            +{:<7} {}\n", human(*offset), style.text(action)));
+        below(format!("+{:<6} {}", human(*offset), style.text(action)));
     }
     if let Some(problem) = &fault.problem {
-        out.push_str(&format!("            {}\n", style.paint(Paint::Bad, &format!("cannot be planned: {problem}"))));
+        below(style.paint(Paint::Bad, &format!("cannot be planned: {problem}")));
     }
-    out
+    lines
 }
 
-fn must_hold(scenario: &Scenario, style: Style) -> String {
-    let mut out = format!("{}\n", style.paint(Paint::Bold, "must hold"));
-    for invariant in &scenario.invariants {
-        out.push_str(&format!("  {}\n", style.text(invariant.check.name())));
-    }
+fn must_hold(scenario: &Scenario) -> Vec<String> {
+    let mut words: Vec<String> =
+        scenario.invariants.iter().map(|invariant| invariant.check.name().to_owned()).collect();
     for bound in &scenario.objectives.bounds {
-        let text = format!("{} {} ≤ {}", bound.measure.word(), bound.statistic.word(), bound.text);
-        out.push_str(&format!("  {}\n", style.text(&text)));
+        words.push(format!("{} {} ≤ {}", bound.measure.word(), bound.statistic.word(), bound.text));
     }
     if let Some(expect) = &scenario.expect {
         let check = expect.check.as_ref().map(|check| format!(" of {check}")).unwrap_or_default();
         let lost = expect.min_lost.map(|lost| format!(", at least {lost} lost")).unwrap_or_default();
-        out.push_str(&format!("  {}\n", style.text(&format!("[expect] {}{check}{lost}", expect.verdict))));
+        words.push(format!("[expect] {}{check}{lost}", expect.verdict));
     }
-    out
+    words
 }

@@ -30,7 +30,7 @@ trait Painter: Send {
 }
 
 /// An observer that writes to standard output.
-pub struct Console {
+pub(crate) struct Console {
     sender: Mutex<Option<SyncSender<Progress>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
     dropped: AtomicU64,
@@ -38,7 +38,7 @@ pub struct Console {
 
 impl Console {
     /// A live block on a terminal, plain lines elsewhere.
-    pub fn open(terminal: Terminal) -> Self {
+    pub(crate) fn open(terminal: Terminal) -> Self {
         let mut painter: Box<dyn Painter> = if terminal.live {
             Box::new(live::Live::new(terminal))
         } else {
@@ -51,7 +51,7 @@ impl Console {
     }
 
     /// Writes what is still waiting and takes the live block away. Nothing is shown afterwards.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         drop(self.sender.lock().unwrap_or_else(PoisonError::into_inner).take());
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if thread.is_some_and(|thread| thread.join().is_err()) {

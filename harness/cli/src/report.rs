@@ -15,7 +15,7 @@ use crate::output;
 use crate::terminal::Terminal;
 
 /// Renders. The exit code is 0 whatever the verdict was: rendering is not judging.
-pub fn report(args: &ReportArgs) -> Result<ExitCode, Failure> {
+pub(crate) fn report(args: &ReportArgs) -> Result<ExitCode, Failure> {
     let Some(entry) = reporter(&args.format) else {
         let known: Vec<&str> = REPORTERS.iter().map(|entry| entry.name).collect();
         let help = suggest(&args.format, &known).unwrap_or_default();
@@ -45,7 +45,7 @@ pub fn report(args: &ReportArgs) -> Result<ExitCode, Failure> {
 }
 
 /// Reads the record of a run's folder, or of its `run.json`.
-pub fn read(run: &Path) -> Result<ScenarioRecord, Failure> {
+pub(crate) fn read(run: &Path) -> Result<ScenarioRecord, Failure> {
     let path: PathBuf = if run.is_dir() { run.join("run.json") } else { run.to_owned() };
     let bytes = fs::read(&path).map_err(|error| {
         let failure = Failure::usage(format!("{} cannot be read: {error}", path.display()));

@@ -9,7 +9,7 @@ use firedrill_core::verdict::{Verdict, exit};
 use firedrill_engine::interrupt::Interrupts;
 use firedrill_engine::observe::Observer;
 use firedrill_engine::{RunError, RunOptions, run_scenario};
-use firedrill_reports::console::{self, Paint};
+use firedrill_reports::console::{self, Paint, Style};
 use firedrill_scenarios::Overrides;
 
 use crate::args::RunArgs;
@@ -19,7 +19,7 @@ use crate::terminal::Terminal;
 use crate::{loaded, output, written};
 
 /// Runs, and gives the exit code of the worst verdict.
-pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
+pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let overrides = Overrides { platform: args.platform.clone(), seed: args.seed, repeat: args.repeat };
     let scenarios = loaded::scenarios(&args.scenarios, &overrides)?;
     if let Some(path) = &args.junit {
@@ -44,7 +44,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
         written::junit_file(&tally.records, path)?;
     }
     if scenarios.len() > 1 {
-        output::print(&tally.summary(Terminal::stdout()));
+        output::print(&tally.summary(Terminal::stdout().style));
     }
     Ok(ExitCode::from(tally.exit_code()))
 }
@@ -66,8 +66,8 @@ fn one(args: &RunArgs, scenario: &Arc<Scenario>, interrupts: &Interrupts) -> Res
     shown.close();
     let finished = finished.map_err(|error| failure_of(&error))?;
     let reports = written::reports(&finished.record, &finished.folder);
-    let places = reports.as_ref().map_or_else(|_| vec![finished.folder.display().to_string()], Clone::clone);
-    output::print(&format!("\n{}\n", console::screen(&finished.record, terminal.style, &places)));
+    let places = reports.as_ref().map_or_else(|_| finished.folder.display().to_string(), Clone::clone);
+    output::print(&format!("\n{}\n", console::screen(&finished.record, terminal.style, &[places])));
     match reports {
         Err(failure) if finished.record.verdict == Verdict::Pass => Err(failure),
         Err(failure) => {
@@ -88,7 +88,7 @@ fn repeated_flags(args: &RunArgs) -> String {
 }
 
 /// An error of the engine as people see it.
-pub fn failure_of(error: &RunError) -> Failure {
+pub(crate) fn failure_of(error: &RunError) -> Failure {
     match error {
         RunError::Environment(missing) => {
             let mut failure = Failure::new(exit::ENVIRONMENT, format!("{error}; nothing was touched"));
@@ -101,9 +101,7 @@ pub fn failure_of(error: &RunError) -> Failure {
             Failure::usage("nothing was run").because(error).help("choose a folder that can be written with --out")
         }
         RunError::Record(_) => Failure::new(exit::INVALID, "the run's record cannot be written or read").because(error),
-        RunError::Journal(_) => {
-            Failure::new(exit::ENVIRONMENT, "without a journal nothing is injected").because(error)
-        }
+        RunError::Journal(_) => Failure::new(exit::ENVIRONMENT, "without a journal nothing is injected").because(error),
         RunError::Runtime(_) => Failure::new(exit::ENVIRONMENT, "nothing was run").because(error),
     }
 }
@@ -130,23 +128,26 @@ impl Tally {
         self.failures.iter().map(|(_, code)| *code).max().unwrap_or(exit::PASS)
     }
 
-    fn summary(&self, terminal: Terminal) -> String {
-        let style = terminal.style;
-        let mut out = format!("{}\n", style.paint(Paint::Bold, "all scenarios"));
-        let mut line = |word: String, width: usize, text: &str| {
-            out.push_str(&format!("{word}{}  {}\n", " ".repeat(7_usize.saturating_sub(width)), style.text(text)));
+    fn summary(&self, style: Style) -> String {
+        let line = |paint: Paint, word: &str, text: &str| {
+            let space = " ".repeat(7_usize.saturating_sub(word.len()));
+            format!("{}{space}  {}", style.paint(paint, word), style.text(text))
         };
-        for record in &self.records {
-            let word = record.verdict.to_string();
-            line(style.verdict(record.verdict), word.len(), &format!("{}  {}", record.file, record.name));
-        }
-        for (file, code) in &self.failures {
-            line(style.paint(Paint::Bad, "not run"), 7, &format!("{file}  (exit code {code}, see above)"));
-        }
-        for file in &self.skipped {
-            line(style.paint(Paint::Doubt, "skipped"), 7, &format!("{file}  (interrupted before)"));
-        }
-        out
+        let mut lines = vec![style.paint(Paint::Bold, "all scenarios")];
+        lines.extend(self.records.iter().map(|record| {
+            let (paint, word) = (Paint::of(record.verdict), record.verdict.to_string());
+            line(paint, &word, &format!("{}  {}", record.file, record.name))
+        }));
+        lines.extend(
+            self.failures
+                .iter()
+                .map(|(file, code)| line(Paint::Bad, "not run", &format!("{file}  (exit code {code}, see above)"))),
+        );
+        lines.extend(
+            self.skipped.iter().map(|file| line(Paint::Doubt, "skipped", &format!("{file}  (interrupted before)"))),
+        );
+        lines.push(String::new());
+        lines.join("\n")
     }
 }
 

@@ -6,13 +6,13 @@ use firedrill_reports::console::Style;
 
 /// One output stream and what may be written to it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Terminal {
+pub(crate) struct Terminal {
     /// Colours and characters.
-    pub style: Style,
+    pub(crate) style: Style,
     /// Whether lines may be redrawn in place.
-    pub live: bool,
+    pub(crate) live: bool,
     /// Characters in a line.
-    pub width: usize,
+    pub(crate) width: usize,
 }
 
 /// The width of what is not a terminal: wide enough for paths, narrow enough for the log viewer of a CI.
@@ -20,12 +20,12 @@ const PLAIN_WIDTH: usize = 110;
 
 impl Terminal {
     /// Standard output.
-    pub fn stdout() -> Self {
+    pub(crate) fn stdout() -> Self {
         Self::decide(std::io::stdout().is_terminal(), &|name| std::env::var(name).ok())
     }
 
     /// Standard error.
-    pub fn stderr() -> Self {
+    pub(crate) fn stderr() -> Self {
         Self::decide(std::io::stderr().is_terminal(), &|name| std::env::var(name).ok())
     }
 

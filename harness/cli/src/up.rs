@@ -33,7 +33,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 const LOG_LINES: usize = 10;
 
 /// Starts a cluster and leaves it running.
-pub fn up(args: &UpArgs) -> Result<ExitCode, Failure> {
+pub(crate) fn up(args: &UpArgs) -> Result<ExitCode, Failure> {
     let scenario = loaded::single(&args.file, &Overrides::default())?;
     let platform = scenario.cluster.platform.name;
     if platform != lab::ENTRY.name {
@@ -68,14 +68,17 @@ async fn bring_up(scenario: &Scenario, use_template: bool, interrupts: &Interrup
         () = interrupts.reached(1) => Err(Failure::new(exit::ABORTED, "interrupted; the cluster is removed")),
     };
     let detached = match started {
-        Ok(()) => lab.detach().await.map_err(|error| {
-            Failure::new(exit::ENVIRONMENT, "the cluster cannot be left running").because(&error)
-        }),
+        Ok(()) => lab
+            .detach()
+            .await
+            .map_err(|error| Failure::new(exit::ENVIRONMENT, "the cluster cannot be left running").because(&error)),
         Err(failure) => Err(failure),
     };
     if let Err(failure) = detached {
         lab.stop().await.map_err(|error| {
-            Failure::new(exit::DIRTY, "the cluster cannot be removed").because(&error).help(format!("firedrill down {id}"))
+            Failure::new(exit::DIRTY, "the cluster cannot be removed")
+                .because(&error)
+                .help(format!("firedrill down {id}"))
         })?;
         return Err(failure);
     }
@@ -143,10 +146,10 @@ fn request(scenario: &Scenario, id: &str, run_dir: PathBuf, clock: Clock) -> Ope
 
 /// The first argument by which this program knows that it is to look at a running cluster: [`view`] starts it again,
 /// because the one that looks enters the lab's namespaces.
-pub const VIEW_ARGUMENT: &str = "__lab-view";
+pub(crate) const VIEW_ARGUMENT: &str = "__lab-view";
 
 /// The cluster `id` that `up` left running, as the system of `scenario` sees it.
-pub fn view(id: &str, scenario: &Scenario) -> Result<ClusterView, Failure> {
+pub(crate) fn view(id: &str, scenario: &Scenario) -> Result<ClusterView, Failure> {
     let unseen = |why: String| {
         let help = "`firedrill up` prints the id of what it leaves running";
         Failure::usage(format!("the cluster {id} cannot be looked at: {}", why.trim())).help(help)
@@ -160,7 +163,7 @@ pub fn view(id: &str, scenario: &Scenario) -> Result<ClusterView, Failure> {
 }
 
 /// What the program does when its first argument is [`VIEW_ARGUMENT`]: prints the view as JSON, or why there is none.
-pub fn print_view() -> ExitCode {
+pub(crate) fn print_view() -> ExitCode {
     match look() {
         Ok(json) => {
             output::print(&json);
@@ -175,10 +178,13 @@ pub fn print_view() -> ExitCode {
 
 fn look() -> Result<String, String> {
     let mut args = std::env::args().skip(2);
-    let (Some(id), Some(file)) = (args.next(), args.next()) else { return Err("an id and a file are needed".to_owned()) };
+    let (Some(id), Some(file)) = (args.next(), args.next()) else {
+        return Err("an id and a file are needed".to_owned());
+    };
     let scenario = loaded::single(Path::new(&file), &Overrides::default()).map_err(|failure| failure.message)?;
     lab::enter(&id).map_err(|error| error.to_string())?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
     let cluster = &scenario.cluster;
     let dialer = Inside::new(&cluster.nodes);
     let view = runtime.block_on(cluster.system.view(&dialer, Clock::start(), ANSWER_WITHIN));
@@ -195,23 +201,25 @@ fn fresh_id() -> String {
 }
 
 fn describe(id: &str, reach: &[String], run_dir: &Path, style: Style) -> String {
-    let mut out = format!("{}  {id}\n", style.paint(Paint::Good, "up"));
-    for line in reach {
-        out.push_str(&format!("  {}\n", style.text(line)));
-    }
-    out.push_str(&format!("  logs: {}\n", style.text(&run_dir.join("nodes").display().to_string())));
-    out.push_str(&format!("  remove it with: firedrill down {id}\n"));
-    out
+    let mut lines = vec![format!("{}  {id}", style.paint(Paint::Good, "up"))];
+    lines.extend(reach.iter().map(|line| format!("  {}", style.text(line))));
+    lines.push(format!("  logs: {}", style.text(&run_dir.join("nodes").display().to_string())));
+    lines.push(format!("  remove it with: firedrill down {id}\n"));
+    lines.join("\n")
 }
 
 /// Removes clusters that `up` left running.
-pub fn down(args: &DownArgs) -> Result<ExitCode, Failure> {
+pub(crate) fn down(args: &DownArgs) -> Result<ExitCode, Failure> {
     let running: Vec<String> =
         lab::list().into_iter().filter(|record| record.purpose == Purpose::Up).map(|record| record.run_id).collect();
     let wanted = match &args.id {
         Some(id) if running.contains(id) => vec![id.clone()],
         Some(id) => {
-            let known = if running.is_empty() { "none is running".to_owned() } else { format!("running: {}", running.join(", ")) };
+            let known = if running.is_empty() {
+                "none is running".to_owned()
+            } else {
+                format!("running: {}", running.join(", "))
+            };
             return Err(Failure::usage(format!("no cluster {id} is left running")).help(known));
         }
         None => running,
@@ -221,8 +229,7 @@ pub fn down(args: &DownArgs) -> Result<ExitCode, Failure> {
         output::print("none is running\n");
     }
     for id in wanted {
-        lab::down(&id)
-            .map_err(|error| Failure::new(exit::DIRTY, format!("{id} cannot be removed")).because(&error))?;
+        lab::down(&id).map_err(|error| Failure::new(exit::DIRTY, format!("{id} cannot be removed")).because(&error))?;
         let logs = firedrill_sys::dirs::state_dir().join("up").join(&id);
         drop(std::fs::remove_dir_all(logs));
         output::print(&format!("{}  {id}\n", style.paint(Paint::Good, "down")));

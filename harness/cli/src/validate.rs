@@ -12,7 +12,7 @@ use crate::terminal::Terminal;
 use crate::{loaded, output};
 
 /// One line for each good file; the mistakes of the others. Exit code 0, or 2 if any file has a mistake.
-pub fn validate(args: &ValidateArgs) -> Result<ExitCode, Failure> {
+pub(crate) fn validate(args: &ValidateArgs) -> Result<ExitCode, Failure> {
     let style = Terminal::stdout().style;
     let overrides = Overrides { platform: args.platform.clone(), ..Overrides::default() };
     let mut code = exit::PASS;

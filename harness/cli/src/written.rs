@@ -10,28 +10,28 @@ use firedrill_reports::{REPORTERS, junit};
 
 use crate::failure::Failure;
 
-/// Writes every report of a scenario into its folder. Returns where they are.
-pub fn reports(record: &ScenarioRecord, folder: &Path) -> Result<Vec<String>, Failure> {
-    let mut places = Vec::new();
+/// Writes every report of a scenario into its folder. Returns in words where they are.
+pub(crate) fn reports(record: &ScenarioRecord, folder: &Path) -> Result<String, Failure> {
+    let mut names = Vec::new();
     for reporter in REPORTERS {
         let mut bytes = Vec::new();
         let path = folder.join(reporter.file_name);
         let written = (reporter.render)(record, &mut bytes).and_then(|()| replace(&path, &bytes));
         written.map_err(|error| unwritable(&path, &error))?;
-        places.push(path.display().to_string());
+        names.push(reporter.file_name);
     }
-    Ok(places)
+    Ok(format!("{}: {}", folder.display(), names.join(", ")))
 }
 
-/// Writes one JUnit file of all scenarios.
-pub fn junit_file(records: &[ScenarioRecord], path: &Path) -> Result<(), Failure> {
+/// Writes one `JUnit` file of all scenarios.
+pub(crate) fn junit_file(records: &[ScenarioRecord], path: &Path) -> Result<(), Failure> {
     let mut bytes = Vec::new();
     let written = junit::render_all(records, &mut bytes).and_then(|()| replace(path, &bytes));
     written.map_err(|error| unwritable(path, &error))
 }
 
 /// Tries before a run whether a file can be written, so that a wrong path fails at once and not after the run.
-pub fn try_file(path: &Path) -> Result<(), Failure> {
+pub(crate) fn try_file(path: &Path) -> Result<(), Failure> {
     let make = || {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder)?;
@@ -39,7 +39,8 @@ pub fn try_file(path: &Path) -> Result<(), Failure> {
         fs::OpenOptions::new().create(true).append(true).open(path).map(drop)
     };
     make().map_err(|error: io::Error| {
-        Failure::usage(format!("{} cannot be written: {error}", path.display())).help("nothing was run; name another file")
+        Failure::usage(format!("{} cannot be written: {error}", path.display()))
+            .help("nothing was run; name another file")
     })
 }
 
@@ -58,5 +59,6 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 fn unwritable(path: &Path, error: &io::Error) -> Failure {
     let message = format!("the report {} cannot be written: {error}", path.display());
-    Failure::new(exit::INVALID, message).help("free some space, then `firedrill judge` the run's folder: its record is kept")
+    Failure::new(exit::INVALID, message)
+        .help("free some space, then `firedrill judge` the run's folder: its record is kept")
 }

@@ -116,13 +116,13 @@ impl Scenario {
     }
 
     /// How long the storm lasts by the static timeline: `[workload] duration` if the file has it; else until [`TAIL`]
-    /// after the last heal, and for each fault at least as long after its onset as the system says its recovery may
-    /// take, so that a fault of an instant is watched too. Faults that wait for others may make it longer.
+    /// after the last heal. A fault without `for` has no heal to wait for, and is watched as long as the system says
+    /// that recovery may take. Faults that wait for others may make it longer.
     pub fn storm_length(&self) -> Duration {
         let recovery = self.cluster.system.recovery_bound();
         self.load.duration.unwrap_or_else(|| {
             let slots = self.timeline().into_iter().map(|(_, slot)| slot);
-            let ends = slots.map(|slot| slot.end().max(slot.onset.saturating_add(recovery)).saturating_add(TAIL));
+            let ends = slots.map(|slot| slot.heal.unwrap_or(slot.onset.saturating_add(recovery)).saturating_add(TAIL));
             ends.max().unwrap_or(BASELINE)
         })
     }

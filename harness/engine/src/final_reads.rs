@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use firedrill_core::cluster::{ClusterView, NodeName};
-use firedrill_core::event::Event;
+use firedrill_core::event::{Event, Phase};
 use firedrill_core::history::{FinalRead, Op, Outcome, Reply, Route};
 use firedrill_core::platform::{Dialer, Vantage};
 use firedrill_core::scenario::Scenario;
-use firedrill_core::time::Clock;
+use firedrill_core::time::{Clock, Wall};
 use firedrill_core::wait::{self, TimedOut};
 
 use crate::folder::Finals;
@@ -67,14 +67,14 @@ pub(crate) async fn take(
 ) -> Finals {
     let settled = caught_up(scenario, dialer.as_ref(), clock, limit).await;
     let (met, seen) = match &settled {
-        Ok(view) => (true, view.in_words()),
+        Ok(view) => {
+            recorder.event(Event::View { view: view.clone() });
+            (true, view.in_words())
+        }
         Err(timed_out) => (false, timed_out.to_string()),
     };
     recorder.event(Event::Settled { met, seen });
-    recorder.event(Event::Phase {
-        phase: firedrill_core::event::Phase::FinalReads,
-        wall: firedrill_core::time::Wall::now(),
-    });
+    recorder.event(Event::Phase { phase: Phase::FinalReads, wall: Wall::now() });
     let mut finals = Finals::default();
     for node in &scenario.cluster.nodes {
         finals.reads.push(read(scenario, &dialer, clock, node, settled.as_ref().ok()).await);

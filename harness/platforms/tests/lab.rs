@@ -1,6 +1,8 @@
 //! The lab on this machine, with a small server of Python's as the system. A program of its own, without libtest,
 //! because the lab starts its own program again.
 
+#![expect(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, reason = "a test, though not libtest's")]
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
@@ -68,16 +70,9 @@ fn run_cases(filter: &str) -> ExitCode {
     let (mut passed, mut failed) = (0, 0);
     for (name, case) in CASES.iter().filter(|(name, _)| name.contains(filter)) {
         let work = tempfile::tempdir().expect("a folder");
-        match std::panic::catch_unwind(AssertUnwindSafe(|| case(work.path()))) {
-            Ok(()) => {
-                passed += 1;
-                println!("test {name} ... ok");
-            }
-            Err(_) => {
-                failed += 1;
-                println!("test {name} ... FAILED");
-            }
-        }
+        let fine = std::panic::catch_unwind(AssertUnwindSafe(|| case(work.path()))).is_ok();
+        (passed, failed) = if fine { (passed + 1, failed) } else { (passed, failed + 1) };
+        println!("test {name} ... {}", if fine { "ok" } else { "FAILED" });
     }
     let word = if failed == 0 { "ok" } else { "FAILED" };
     println!("\ntest result: {word}. {passed} passed; {failed} failed; 0 ignored; 0 measured; 0 filtered out");
@@ -224,8 +219,8 @@ fn preflight_finds_what_is_missing(work: &Path) {
         recipe.units[0].user = "no-such-user".into();
         let missing = open(work, &run, recipe).preflight(&deeds).await.unwrap_err();
         assert!(missing.iter().any(|missing| missing.what == "program etcd is not installed"), "{missing:?}");
-        let install = "sudo apt-get install etcd-package patroni-package";
-        assert_eq!(missing.iter().filter(|missing| missing.remedy == install).count(), 2, "{missing:?}");
+        let install = "apt-get install etcd-package patroni-package";
+        assert_eq!(missing.iter().filter(|missing| missing.remedy.ends_with(install)).count(), 2, "{missing:?}");
         if firedrill_sys::dirs::is_root() {
             assert!(missing.iter().any(|missing| missing.what.contains("no-such-user")), "{missing:?}");
         }
@@ -399,7 +394,7 @@ fn two_labs_do_not_meet(work: &Path) {
         }
         let (a, b) = (open(work, &run_a, recipe()), open(work, &run_b, of_b));
         let (started_a, started_b) = tokio::join!(a.start(false), b.start(false));
-        (started_a.unwrap(), started_b.unwrap());
+        assert_eq!((started_a.unwrap(), started_b.unwrap()), (Started::Cold, Started::Cold));
         whole(&a).await;
         let body = until("an answer", || get(&b, Vantage::Clients, "n1", "name")).await;
         assert_eq!(body, "home of n1, the other");

@@ -69,7 +69,10 @@ fn expectations_turn_failures_around() {
     assert!(xml(&met).contains("FAIL, as [expect] says it must"));
     let unmet = sample::expecting(false);
     assert_eq!(result_of(&unmet, "run"), "failure");
-    assert!(xml(&unmet).contains("no longer finds it"));
+    assert!(xml(&unmet).contains("no longer finds FAIL of no-acked-loss"));
+    let mut spoilt = unmet;
+    spoilt.verdict = Verdict::Invalid;
+    assert_eq!(result_of(&spoilt, "run"), "error");
 }
 
 #[test]

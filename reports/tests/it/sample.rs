@@ -176,7 +176,11 @@ pub(crate) fn expecting(met: bool) -> ScenarioRecord {
     record.verdict = if met { Verdict::Pass } else { Verdict::Fail };
     record.expectation = Some(Expectation {
         met,
-        words: "FAIL of no-acked-loss with at least 1 lost".to_owned(),
+        words: if met {
+            "found FAIL of no-acked-loss, as it must".to_owned()
+        } else {
+            "no longer finds FAIL of no-acked-loss: it came to PASS".to_owned()
+        },
         found: if met { Verdict::Fail } else { Verdict::Pass },
     });
     record

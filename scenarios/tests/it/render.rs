@@ -1,5 +1,7 @@
 //! Mistakes as plain text: message, place, the line with its word underlined, help.
 
+use std::fmt::Write as _;
+
 use firedrill_core::spec::Mistake;
 
 pub(crate) fn mistakes(text: &str, mistakes: &[Mistake]) -> String {
@@ -16,11 +18,11 @@ fn one(text: &str, mistake: &Mistake) -> String {
     let width = text[mistake.span.start..end].chars().count().max(1);
     let gutter = format!("{line_number}");
     let mut rendered = format!("{}\n  at {line_number}:{}\n", mistake.message, column + 1);
-    rendered.push_str(&format!("  {gutter} | {line}\n"));
+    writeln!(rendered, "  {gutter} | {line}").unwrap();
     let (pad, underline) = (" ".repeat(gutter.len()), "^".repeat(width));
-    rendered.push_str(&format!("  {pad} | {}{underline} {}\n", " ".repeat(column), mistake.label));
+    writeln!(rendered, "  {pad} | {}{underline} {}", " ".repeat(column), mistake.label).unwrap();
     if let Some(help) = &mistake.help {
-        rendered.push_str(&format!("  help: {help}\n"));
+        writeln!(rendered, "  help: {help}").unwrap();
     }
     rendered
 }

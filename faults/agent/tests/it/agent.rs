@@ -95,18 +95,16 @@ impl Agent {
     }
 
     pub(crate) fn prepare(&mut self, action: &Action) -> Undo {
-        match self.try_prepare(action) {
-            Answer::Prepared(undo) => undo,
-            other => panic!("not prepared: {other:?}"),
-        }
+        let answer = self.try_prepare(action);
+        let Answer::Prepared(undo) = answer else { panic!("not prepared: {answer:?}") };
+        undo
     }
 
     pub(crate) fn apply(&mut self, undo: &Undo, hold: Option<Duration>) -> u64 {
         let hold_nanos = hold.map(|hold| u64::try_from(hold.as_nanos()).expect("a hold"));
-        match self.ask(Ask::Apply { undo: undo.clone(), hold_nanos }) {
-            Answer::Applied { from } => from,
-            other => panic!("not applied: {other:?}"),
-        }
+        let answer = self.ask(Ask::Apply { undo: undo.clone(), hold_nanos });
+        let Answer::Applied { from } = answer else { panic!("not applied: {answer:?}") };
+        from
     }
 
     /// Prepares and applies.
@@ -117,17 +115,15 @@ impl Agent {
     }
 
     pub(crate) fn revert(&mut self, undo: &Undo) -> (Option<Held>, By) {
-        match self.ask(Ask::Revert { undo: undo.clone() }) {
-            Answer::Reverted { held, by } => (held, by),
-            other => panic!("not reverted: {other:?}"),
-        }
+        let answer = self.ask(Ask::Revert { undo: undo.clone() });
+        let Answer::Reverted { held, by } = answer else { panic!("not reverted: {answer:?}") };
+        (held, by)
     }
 
     pub(crate) fn probe(&mut self, undo: &Undo) -> Effect {
-        match self.ask(Ask::Probe { undo: undo.clone() }) {
-            Answer::Probed(effect) => effect,
-            other => panic!("not probed: {other:?}"),
-        }
+        let answer = self.ask(Ask::Probe { undo: undo.clone() });
+        let Answer::Probed(effect) = answer else { panic!("not probed: {answer:?}") };
+        effect
     }
 
     #[track_caller]
@@ -138,12 +134,11 @@ impl Agent {
 
     /// Kinds and names of the inventory, as one text each.
     pub(crate) fn inventory(&mut self) -> Vec<String> {
-        match self.ask(Ask::Inventory) {
-            Answer::Inventory(inventory) => {
-                let items = inventory.items.iter();
-                items.flat_map(|(kind, names)| names.iter().map(move |name| format!("{kind} {name}"))).collect()
-            }
-            other => panic!("no inventory: {other:?}"),
+        let answer = self.ask(Ask::Inventory);
+        let Answer::Inventory(inventory) = answer else { panic!("no inventory: {answer:?}") };
+        {
+            let items = inventory.items.iter();
+            items.flat_map(|(kind, names)| names.iter().map(move |name| format!("{kind} {name}"))).collect()
         }
     }
 
@@ -176,8 +171,6 @@ impl Drop for Agent {
 
 #[track_caller]
 pub(crate) fn refusal(answer: Answer) -> Refusal {
-    match answer {
-        Answer::Refused(refusal) => refusal,
-        other => panic!("not refused: {other:?}"),
-    }
+    let Answer::Refused(refusal) = answer else { panic!("not refused: {answer:?}") };
+    refusal
 }

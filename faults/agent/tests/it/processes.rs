@@ -1,5 +1,7 @@
 //! Killing and pausing processes.
 
+use std::os::unix::process::ExitStatusExt;
+
 use firedrill_agent::protocol::{Answer, Ask, By, RefusalKind};
 use firedrill_core::action::{Action, Presence};
 use firedrill_core::cluster::ProcessName;
@@ -9,6 +11,8 @@ use crate::world::{cut, kill, node, pause, wait, world};
 
 /// A process that starts another of the same kind each time one ends.
 const SUPERVISOR: &str = "while true; do sleep 600; done";
+/// A process that starts others all the time.
+const FORKER: &str = "while true; do sleep 0.01 & wait $!; done";
 
 #[test]
 fn a_pause_stops_all_of_a_node_and_ends() {
@@ -34,7 +38,7 @@ fn a_pause_stops_all_of_a_node_and_ends() {
 #[test]
 fn a_fork_storm_is_stopped_whole() {
     let Some(world) = world() else { return };
-    world.start(1, "bash", &["-c", "while true; do sleep 0.01 & wait $!; done"]);
+    world.start(1, "bash", &["-c", FORKER]);
     let mut agent = Agent::start(&world, LONG);
     for _ in 0..5 {
         let undo = agent.inject(&pause(1, None));
@@ -114,11 +118,7 @@ fn a_kill_leaves_nobody_on_the_node() {
     let Some(mut world) = world() else { return };
     let asked = world.with_starter(None);
     world.start(1, "bash", &["-c", SUPERVISOR]);
-    world.start(
-        1,
-        "python3",
-        &["-c", "import os, time\nwhile True:\n os.fork() or time.sleep(0.01) or os._exit(0)\n os.wait()"],
-    );
+    world.start(1, "bash", &["-c", FORKER]);
     world.start(2, "sleep", &["600"]);
     let mut agent = Agent::start(&world, LONG);
     let undo = agent.prepare(&kill(1, None, true));
@@ -127,8 +127,8 @@ fn a_kill_leaves_nobody_on_the_node() {
     agent.apply(&undo, None);
     agent.sees(&undo, Presence::Full);
     assert!(world.processes(1).is_empty() && world.processes(2).len() == 1);
-    world.end(1).command("sleep").arg("600").spawn().expect("it starts");
-    wait("what comes back is killed", || world.processes(1).is_empty().then_some(()));
+    let status = world.end(1).command("sleep").arg("600").status().expect("it starts");
+    assert_eq!(status.signal(), Some(9), "what comes back is killed");
     let (held, by) = agent.revert(&undo);
     assert!(held.is_some() && by == By::Asked);
     agent.sees(&undo, Presence::Absent);
@@ -157,8 +157,8 @@ fn a_script_is_killed_by_its_name() {
     let Some(world) = world() else { return };
     let folder = tempfile::tempdir().expect("a folder");
     let script = folder.path().join("patroni");
-    std::fs::write(&script, "import time\ntime.sleep(600)\n").expect("written");
-    world.start(1, "python3", &[script.to_str().expect("text")]);
+    std::fs::write(&script, "sleep 600 & wait\n").expect("written");
+    world.start(1, "bash", &[script.to_str().expect("text")]);
     let mut agent = Agent::start(&world, LONG);
     let undo = agent.inject(&kill(1, Some("patroni"), false));
     agent.sees(&undo, Presence::Full);

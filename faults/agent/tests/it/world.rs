@@ -75,6 +75,7 @@ pub(crate) struct World {
 }
 
 /// The world, or `None`, said loudly, without root.
+#[expect(clippy::print_stderr, reason = "what is skipped is said")]
 pub(crate) fn world() -> Option<World> {
     static RUNS: AtomicU32 = AtomicU32::new(0);
     if !nix::unistd::geteuid().is_root() {
@@ -178,6 +179,7 @@ impl World {
         thread::spawn(move || {
             let netns = Netns(file);
             let id = NetnsId::of_file(&netns.path()).expect("the namespace");
+            let mut started = Vec::new();
             for stream in listener.incoming() {
                 let mut stream = stream.expect("a connection");
                 let mut line = String::new();
@@ -188,7 +190,7 @@ impl World {
                     continue;
                 }
                 if in_netns(id).expect("processes").is_empty() {
-                    netns.command("sleep").arg("600").spawn().expect("it starts");
+                    started.push(netns.command("sleep").arg("600").spawn().expect("it starts"));
                     wait("the unit runs", || {
                         in_netns(id).expect("processes").iter().any(|process| process.name == "sleep").then_some(())
                     });

@@ -95,7 +95,7 @@ impl Build {
             epoch: None,
             receipt: None,
         });
-        self.run.calls.last_mut().unwrap()
+        self.run.calls.last_mut().expect("a call was pushed")
     }
 
     /// Writes acknowledged after 2 ms, one due every 10 ms in the interval; the row is the due time.
@@ -241,7 +241,7 @@ pub(crate) fn failover() -> Build {
     build.seen("n1", 1, 950, 9900);
     build.load(1000, 10_000, "n1", 1);
     build.fault("kill", "n1", kill("n1"), 10_000, 15_000);
-    build.view(10_300, "n1", 1, &["n1"]).nodes.iter_mut().for_each(|node| node.read_write = false);
+    build.view(10_300, "n1", 1, &["n1"]).nodes[1].read_write = false;
     build.leader(12_000, None).leader(12_200, Some("n2"));
     build.seen("n2", 2, 12_500, 19_900);
     build.view(12_800, "n2", 2, &["n1"]);

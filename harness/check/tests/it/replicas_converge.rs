@@ -79,9 +79,14 @@ fn a_wait_that_ran_out_is_judged_and_one_that_never_began_is_not() {
 
 #[test]
 fn a_node_that_never_came_back_fails() {
-    let mut run = failover().end(2);
-    run.finals[2].rows = Err("connection refused".into());
-    let finding = ask(CHECK, &run);
+    let mut build = failover();
+    let mut settled = build.clone().end(2);
+    settled.finals[2].rows = Err("connection refused".into());
+    assert_eq!(ask(CHECK, &settled).verdict, Verdict::Invalid, "the read failed, not the node");
+    let rows = build.acked_rows();
+    build.read("n1", 2, rows.clone()).read("n2", 2, rows.clone()).read("n3", 2, rows);
+    build.run.finals[2].rows = Err("connection refused".into());
+    let finding = ask(CHECK, &build.settle(false));
     assert_eq!(finding.verdict, Verdict::Fail);
     assert!(finding.summary.contains("n3 could not be read: connection refused"), "{}", finding.summary);
 }

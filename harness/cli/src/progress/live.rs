@@ -122,14 +122,12 @@ impl Painter for Live {
                 self.run = if *count > 1 { format!("  run {} of {count}", index + 1) } else { String::new() };
                 self.tick = None;
                 self.spans.clear();
-                let lines: String =
-                    words::started(progress).iter().map(|line| format!("{}\n", style.text(line))).collect();
-                self.redraw(&lines)
+                let opening = words::opening(progress, Paint::Plain, style);
+                self.redraw(&opening)
             }
             Progress::Mechanisms(_) => {
-                let lines = words::started(progress);
-                let lines: String = lines.iter().map(|line| format!("{}\n", style.paint(Paint::Dim, line))).collect();
-                self.redraw(&lines)
+                let opening = words::opening(progress, Paint::Dim, style);
+                self.redraw(&opening)
             }
             Progress::Event(stamped) => {
                 self.learn(stamped.at, &stamped.event);

@@ -31,7 +31,7 @@ impl Painter for Plain {
         match progress {
             Progress::Started { .. } | Progress::Mechanisms(_) => {
                 self.said = None;
-                words::started(progress).iter().map(|line| format!("{}\n", self.style.text(line))).collect()
+                words::opening(progress, Paint::Plain, self.style)
             }
             Progress::Event(stamped) => match words::event(&stamped.event) {
                 Some((paint, text)) => self.line(stamped.at, paint, &text),

@@ -12,9 +12,9 @@ use firedrill_core::time::{RunTime, Wall};
 use firedrill_engine::observe::{Progress, Tick};
 use firedrill_reports::console::Style;
 
+use super::Painter;
 use super::live::Live;
 use super::plain::Plain;
-use super::Painter;
 use crate::terminal::Terminal;
 
 fn event(millis: u64, event: Event) -> Progress {

@@ -8,10 +8,10 @@ use firedrill_core::platform::Incident;
 use firedrill_core::time::RunTime;
 use firedrill_core::units::human;
 use firedrill_engine::observe::Progress;
-use firedrill_reports::console::Paint;
+use firedrill_reports::console::{Paint, Style};
 
 /// The first lines of a run: the seed, the version and the command that repeats it come first.
-pub(super) fn started(progress: &Progress) -> Vec<String> {
+fn started(progress: &Progress) -> Vec<String> {
     match progress {
         Progress::Started { name, repeat: (index, count), seed, repeat_command, folder } => {
             let which = if *count > 1 { format!(" · run {} of {count}", index + 1) } else { String::new() };
@@ -31,6 +31,15 @@ pub(super) fn started(progress: &Progress) -> Vec<String> {
     }
 }
 
+/// The lines of [`started`], each ended.
+pub(super) fn opening(progress: &Progress, paint: Paint, style: Style) -> String {
+    let mut lines: Vec<String> = started(progress).iter().map(|line| style.paint(paint, line)).collect();
+    if !lines.is_empty() {
+        lines.push(String::new());
+    }
+    lines.join("\n")
+}
+
 /// An event in words; `None` for those that are not shown.
 pub(super) fn event(event: &Event) -> Option<(Paint, String)> {
     let (plain, good, bad, doubt) = (Paint::Plain, Paint::Good, Paint::Bad, Paint::Doubt);
@@ -43,14 +52,25 @@ pub(super) fn event(event: &Event) -> Option<(Paint, String)> {
             (doubt, format!("{fault}: {kind} on {}: {words}", targets.join(", ")))
         }
         Event::StepApplied { fault, action, hold_nanos, .. } => {
-            let hold = hold_nanos.map(|nanos| format!(" for {}", human(Duration::from_nanos(nanos)))).unwrap_or_default();
+            let hold =
+                hold_nanos.map(|nanos| format!(" for {}", human(Duration::from_nanos(nanos)))).unwrap_or_default();
             (plain, format!("{fault}: {action}{hold}"))
         }
         Event::StepProof { fault, moment, effect, .. } => {
             let paint = if as_wanted(*moment, effect.presence) { plain } else { bad };
-            (paint, format!("{fault}: {}: {} ({})", moment_words(*moment), presence_words(effect.presence), effect.evidence))
+            (
+                paint,
+                format!(
+                    "{fault}: {}: {} ({})",
+                    moment_words(*moment),
+                    presence_words(effect.presence),
+                    effect.evidence
+                ),
+            )
         }
-        Event::StepReverted { fault, held, by, .. } => (plain, format!("{fault}: undone ({by}), {}", held_words(*held))),
+        Event::StepReverted { fault, held, by, .. } => {
+            (plain, format!("{fault}: undone ({by}), {}", held_words(*held)))
+        }
         Event::FaultHealed { fault } => (good, format!("{fault}: healed")),
         Event::FaultRefused { fault, reason } => (bad, format!("{fault}: not injected: {reason}")),
         Event::HealFailed { fault, reason } => (bad, format!("{fault}: not undone: {reason}")),
@@ -62,7 +82,9 @@ pub(super) fn event(event: &Event) -> Option<(Paint, String)> {
         }
         Event::Incident { incident: Incident::AgentDied { detail } } => (bad, format!("the agent died: {detail}")),
         Event::Halted { condition, seen } => (bad, format!("halted: {condition}; seen: {seen}")),
-        Event::Interrupted { phase } => (doubt, format!("interrupted in {}: healing, then judging what there is", phase.word())),
+        Event::Interrupted { phase } => {
+            (doubt, format!("interrupted in {}: healing, then judging what there is", phase.word()))
+        }
         Event::Settled { met: true, seen } => (good, format!("settled: {seen}")),
         Event::Settled { met: false, seen } => (bad, format!("did not settle: {seen}")),
         Event::Swept { residue } if residue.is_empty() => (good, "swept: nothing was left behind".to_owned()),

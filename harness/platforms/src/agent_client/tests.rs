@@ -41,7 +41,12 @@ impl Peer {
                 Ask::Hello { .. } => Some(Answer::Hello { version: VERSION, cut_by: "nothing".to_owned() }),
                 Ask::Ping => Some(Answer::Pong { boottime }),
                 Ask::Renew => Some(Answer::Renewed { boottime }),
-                other => answer(other),
+                Ask::Prepare { .. }
+                | Ask::Apply { .. }
+                | Ask::Revert { .. }
+                | Ask::Probe { .. }
+                | Ask::Inventory
+                | Ask::Bye => answer(&ask),
             };
             asked.push(ask);
             let Some(answer) = answer else { break };
@@ -92,7 +97,7 @@ async fn answers_come_as_core_types_in_the_time_of_the_run() {
             Some(Answer::Reverted { held: Some(Held { from, to: from + 9_000_000 }), by: By::Deadline })
         }
         Ask::Inventory => Some(Answer::Inventory(Inventory::default())),
-        _ => None,
+        Ask::Hello { .. } | Ask::Ping | Ask::Renew | Ask::Probe { .. } | Ask::Bye => None,
     }));
     let client = connect(stream, clock).await.expect("connected");
     assert_eq!(client.cut_by(), "nothing");
@@ -164,10 +169,12 @@ async fn garbage_is_a_death() {
 async fn refusals_keep_their_sort_and_number() {
     let (peer, stream, clock) = pair();
     let serving = tokio::spawn(peer.serve(|ask| {
-        let kind = match ask {
-            Ask::Prepare { .. } => RefusalKind::NoTarget,
-            Ask::Apply { .. } => RefusalKind::System,
-            _ => RefusalKind::Order,
+        let kind = if matches!(ask, Ask::Prepare { .. }) {
+            RefusalKind::NoTarget
+        } else if matches!(ask, Ask::Apply { .. }) {
+            RefusalKind::System
+        } else {
+            RefusalKind::Order
         };
         Some(Answer::Refused(Refusal { kind, what: "it".to_owned(), errno: Some(1) }))
     }));

@@ -10,10 +10,11 @@ use firedrill_core::action::Deed;
 use firedrill_core::platform::{Mechanism, Missing};
 use firedrill_core::system::LabRecipe;
 use firedrill_sys::namespaces::{self, Kind};
+use firedrill_sys::nft::{self, DropTable, Keeper, Pair};
 use firedrill_sys::spawn::{self, Forked};
 use firedrill_sys::{accounts, cgroup, children, dirs, ip, launch, mounts, programs};
 
-use super::init::{ARGUMENT, TRIAL};
+use super::init::{ARGUMENT, TRIAL, TRIAL_WITH_CUT};
 
 /// The file name of the agent.
 const AGENT: &str = "firedrill-agent";
@@ -22,15 +23,22 @@ const AGENT: &str = "firedrill-agent";
 pub(super) fn preflight(recipe: &LabRecipe, deeds: &[Deed]) -> Result<Vec<Mechanism>, Vec<Missing>> {
     let mut missing = missing_programs(recipe);
     missing.extend(missing_users(recipe));
+    missing.extend([dirs::state_dir(), dirs::cache_dir()].iter().filter_map(|folder| closed_folder(folder)));
     if programs::find("ip").is_some() {
-        missing.extend(try_in_own_process());
+        missing.extend(try_in_own_process(deeds.contains(&Deed::CutLinks)));
     }
     if missing.is_empty() { Ok(deeds.iter().copied().map(mechanism).collect()) } else { Err(missing) }
 }
 
 fn mechanism(deed: Deed) -> Mechanism {
     let (by, note) = match deed {
-        Deed::CutLinks => ("nft table of family bridge in the lab's switch, owned by the agent", String::new()),
+        Deed::CutLinks => match nft::keeper() {
+            Keeper::Socket => ("nft table of family bridge in the lab's switch, owned by the agent", String::new()),
+            Keeper::Nobody => (
+                "nft table of family bridge in the lab's switch",
+                "this kernel is older than 5.12, so the table outlives a killed agent until the lab ends".to_owned(),
+            ),
+        },
         Deed::KillProcess => ("signals to the node's processes; init of the lab starts them again", String::new()),
         Deed::PauseProcess => ("SIGSTOP to the node's process tree, until nothing of it runs", groups_note()),
     };
@@ -74,7 +82,8 @@ fn missing_programs(recipe: &LabRecipe) -> Vec<Missing> {
     packages.extend(missing.iter().map(|(_, package)| package.as_str()));
     packages.sort_unstable();
     packages.dedup();
-    let remedy = format!("sudo apt-get install {}", packages.join(" "));
+    let sudo = if dirs::is_root() { "" } else { "sudo " };
+    let remedy = format!("{sudo}apt-get install {}", packages.join(" "));
     let mut missing: Vec<Missing> =
         missing.iter().map(|(what, _)| Missing { what: what.clone(), remedy: remedy.clone() }).collect();
     missing.extend(find_agent().err());
@@ -103,11 +112,20 @@ fn missing_users(recipe: &LabRecipe) -> Vec<Missing> {
     absent.map(missing).collect()
 }
 
-fn try_in_own_process() -> Vec<Missing> {
+/// Whether the folder, or the nearest one above it that exists, is closed to us.
+fn closed_folder(folder: &Path) -> Option<Missing> {
+    let existing = folder.ancestors().find(|ancestor| ancestor.exists())?;
+    let what = format!("{} cannot be written to", existing.display());
+    let remedy = "set FIREDRILL_STATE_DIR and FIREDRILL_CACHE_DIR to folders of yours".to_owned();
+    (!programs::may_write(existing)).then_some(Missing { what, remedy })
+}
+
+fn try_in_own_process(cuts: bool) -> Vec<Missing> {
     let failed = |why: String| {
         vec![Missing { what: format!("namespaces could not be tried: {why}"), remedy: "run as root".to_owned() }]
     };
-    match launch::own_output(&[OsStr::new(ARGUMENT), OsStr::new(TRIAL)]) {
+    let trial = if cuts { TRIAL_WITH_CUT } else { TRIAL };
+    match launch::own_output(&[OsStr::new(ARGUMENT), OsStr::new(trial)]) {
         Ok(output) => serde_json::from_slice(&output.stdout)
             .unwrap_or_else(|error| failed(format!("{error} in {:?}", String::from_utf8_lossy(&output.stdout)))),
         Err(error) => failed(error.to_string()),
@@ -115,7 +133,7 @@ fn try_in_own_process() -> Vec<Missing> {
 }
 
 /// Makes namespaces, mounts and links as a lab would, in this process and a child, both of which are to end afterwards.
-pub(super) fn try_namespaces() -> Vec<Missing> {
+pub(super) fn try_namespaces(cuts: bool) -> Vec<Missing> {
     let settings = Settings::read();
     let tried = (|| -> Result<bool, (Step, io::Error)> {
         if !settings.root {
@@ -124,12 +142,18 @@ pub(super) fn try_namespaces() -> Vec<Missing> {
             namespaces::map_own_user((0, 0), owner).map_err(|error| (Step::Rights, error))?;
         }
         let rights = |error| (Step::Rights, error);
-        namespaces::unshare(&[Kind::Pid, Kind::Mount, Kind::Net, Kind::Ipc, Kind::Uts]).map_err(rights)?;
+        namespaces::unshare(&[Kind::Mount, Kind::Net, Kind::Ipc, Kind::Uts]).map_err(rights)?;
         mounts::make_private().map_err(rights)?;
         mounts::tmpfs(Path::new("/run"), 0o755).map_err(rights)?;
         let links = "link add sw0 type bridge\nlink add va type veth peer name vb\n";
         ip::batch(links).map_err(|error| (Step::Links, error))?;
-        // Only a member of the new pid namespace may mount its /proc.
+        if cuts {
+            let pair = Pair { input: "va".to_owned(), output: "vb".to_owned() };
+            DropTable::create("fd-trial", &[pair], nft::keeper()).map_err(|error| (Step::Cut, error))?;
+        }
+        // Last, because the first process started after it is the new namespace's init, and only that one may mount
+        // its /proc.
+        namespaces::unshare(&[Kind::Pid]).map_err(rights)?;
         match spawn::fork().map_err(|error| (Step::Proc, error))? {
             Forked::Child => spawn::leave(mounts::proc(Path::new("/proc")).is_ok()),
             Forked::Parent(child) => Ok(children::wait(child).map_err(|error| (Step::Proc, error))?.1),
@@ -151,6 +175,8 @@ enum Step {
     Rights,
     /// Making a bridge and a pair of links.
     Links,
+    /// Making an nftables table that drops packets in the bridge.
+    Cut,
     /// Mounting `/proc`.
     Proc,
 }
@@ -184,6 +210,10 @@ impl Settings {
             Step::Links => (
                 "the kernel cannot make a bridge and veth links".to_owned(),
                 "sudo modprobe -a bridge veth".to_owned(),
+            ),
+            Step::Cut => (
+                "the kernel has no nftables for bridges".to_owned(),
+                "sudo modprobe -a nf_tables nft_meta_bridge".to_owned(),
             ),
             Step::Proc => (
                 "/proc cannot be mounted in a pid namespace".to_owned(),
@@ -231,6 +261,7 @@ mod tests {
             (Settings { root: true, ..open }, Step::Rights, "--privileged"),
             (open, Step::User, "as root"),
             (open, Step::Links, "modprobe"),
+            (open, Step::Cut, "nf_tables"),
             (open, Step::Proc, "/proc"),
         ] {
             let missing = settings.explain(step, &refused);

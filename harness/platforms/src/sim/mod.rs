@@ -27,7 +27,7 @@ use tokio::task::JoinSet;
 
 use connection::{SimDialer, Tasks, spawn};
 use deeds::Held;
-use world::World;
+use world::{State, World};
 
 /// The platform `sim`.
 pub const ENTRY: PlatformEntry = PlatformEntry {
@@ -95,7 +95,7 @@ impl Platform for SimPlatform {
                 source: None,
             });
         }
-        world.change(|state, now| state.start(now));
+        world.change(State::start);
         spawn(&self.tasks, Arc::clone(world).run());
         Ok(Started::Plain)
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use firedrill_core::action::{Action, Presence};
 use firedrill_core::cluster::{Epoch, NodeName};
 use firedrill_core::history::{Call, Outcome, Route};
+use firedrill_core::time::RunTime;
 
 use crate::sim_rig::{Rig, acknowledged, double_writes, from_clients, from_peers, kill, pause};
 
@@ -141,7 +142,7 @@ async fn without_a_majority_writes_stall_and_go_on_after() {
     let rig = Rig::start(3, NO_OPTIONS, 5).await;
     let replicas = rig.others(&rig.primary().await);
     let calls = drill(&rig, &[pause(&replicas[0]), pause(&replicas[1])]).await;
-    let acks: Vec<u64> = calls.iter().filter_map(Call::acked).map(|at| at.as_millis()).collect();
+    let acks: Vec<u64> = calls.iter().filter_map(Call::acked).map(RunTime::as_millis).collect();
     assert!(!acks.iter().any(|at| (5_100..10_000).contains(at)), "nothing is acknowledged without a majority");
     assert!(acks.iter().filter(|at| **at > 13_000).count() > 300, "and it goes on after");
     assert_eq!(rig.lost().await, [0; 0]);

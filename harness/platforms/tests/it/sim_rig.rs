@@ -14,6 +14,7 @@ use firedrill_core::spec::{Fields, Mistakes};
 use firedrill_core::system::{Client, Sink, System};
 use firedrill_core::time::{Clock, RunTime};
 use firedrill_core::wait;
+use tokio::task::JoinHandle;
 use toml::de::DeTable;
 
 pub(crate) const LIMIT: Duration = Duration::from_millis(500);
@@ -36,9 +37,9 @@ impl Seen {
 
     /// The holders of the lease in order, as the watchers saw them.
     pub(crate) fn leaders(&self) -> Vec<Option<String>> {
-        let names = |stamped: Stamped| match stamped.event {
-            Event::Leader { holder, .. } => Some(holder.map(|node| node.to_string())),
-            _ => None,
+        let names = |stamped: Stamped| {
+            let Event::Leader { holder, .. } = stamped.event else { return None };
+            Some(holder.map(|node| node.to_string()))
         };
         self.all().into_iter().filter_map(names).collect()
     }
@@ -51,6 +52,15 @@ pub(crate) struct Rig {
     pub(crate) nodes: Vec<NodeName>,
     pub(crate) seen: Arc<Seen>,
     calls: Arc<Mutex<Vec<Call>>>,
+    watcher: Option<JoinHandle<()>>,
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        if let Some(watcher) = &self.watcher {
+            watcher.abort();
+        }
+    }
 }
 
 /// Reads the options table `[cluster.sim]`.
@@ -81,11 +91,12 @@ impl Rig {
             clock,
         };
         let platform = (firedrill_platforms::sim::ENTRY.open)(request).ok().unwrap();
-        let rig = Self { clock, platform, system, nodes, seen: Arc::default(), calls: Arc::default() };
+        let (seen, calls) = (Arc::default(), Arc::default());
+        let mut rig = Self { clock, platform, system, nodes, seen, calls, watcher: None };
         rig.platform.start(true).await.unwrap();
         rig.whole().await;
-        let (system, dial, seen) = (Arc::clone(&rig.system), rig.platform.dialer(), Arc::clone(&rig.seen));
-        tokio::spawn(async move { system.watch(dial, clock, seen).await });
+        let (system, dialer, sink) = (Arc::clone(&rig.system), rig.platform.dialer(), Arc::clone(&rig.seen));
+        rig.watcher = Some(tokio::spawn(async move { system.watch(dialer, clock, sink).await }));
         rig
     }
 
@@ -171,7 +182,8 @@ impl Rig {
             let read = client.invoke(&Op::Scan).await;
             let rows = match read.outcome {
                 Outcome::Ok(Reply::Rows(rows)) => Ok(rows),
-                other => Err(format!("{other:?}")),
+                Outcome::Ok(Reply::Done) => Err("no rows".to_owned()),
+                Outcome::Fail(why) | Outcome::Info(why) => Err(why.to_string()),
             };
             let at = self.clock.now();
             finals.push(FinalRead { node: node.clone(), at, epoch: read.epoch, position: read.receipt, rows });
@@ -236,13 +248,8 @@ impl LoadClient {
                 epoch: None,
                 receipt: None,
             };
-            let outcome = match tokio::time::timeout(TIMEOUT, self.invoke(&mut client, &mut call)).await {
-                Ok(outcome) => outcome,
-                Err(_) => {
-                    client = None;
-                    Outcome::info("no answer in time")
-                }
-            };
+            let outcome = tokio::time::timeout(TIMEOUT, self.invoke(&mut client, &mut call)).await;
+            let outcome = outcome.unwrap_or_else(|_| Outcome::info("no answer in time"));
             call.completed = Some((self.clock.now(), outcome));
             self.calls.lock().unwrap().push(call);
             due = due.plus(interval).max(self.clock.now());

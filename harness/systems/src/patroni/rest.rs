@@ -1,4 +1,4 @@
-//! What Patroni's REST interface is asked: whether the daemon lives, and what it makes of its own server.
+//! What Patroni's REST interface is asked: whether the daemon lives, and its version.
 
 use firedrill_core::cluster::NodeName;
 use firedrill_core::platform::Dialer;
@@ -8,32 +8,27 @@ use serde::Deserialize;
 use super::REST_PORT;
 use super::http::Http;
 
-/// What one Patroni says of its node.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Daemon {
-    /// `running`, `starting`, `creating replica`…
-    pub(super) state: String,
-    /// `master` or `primary` by version, `replica`…
-    pub(super) role: String,
-    /// Its version.
-    pub(super) version: String,
+/// Asks Patroni on `node` whether its loop runs. `Err` when it does not answer or says that the loop stands still.
+/// It answers without asking PostgreSQL, unlike `/patroni`, which waits and retries while its server is down.
+///
+/// Its server closes after every answer, so that each question is a connection of its own.
+pub(super) async fn alive(dial: &dyn Dialer, node: &NodeName) -> Result<(), String> {
+    let mut http = Http::open(dial, node, REST_PORT).await?;
+    let answer = http.send(Method::GET, "/liveness", String::new()).await?;
+    if answer.status().is_success() { Ok(()) } else { Err(format!("its loop stands still ({})", answer.status())) }
 }
 
-/// Asks Patroni on `node`. Its server closes after every answer, so that each question is a connection of its own.
-pub(super) async fn ask(dial: &dyn Dialer, node: &NodeName) -> Result<Daemon, String> {
+/// Asks Patroni on `node` for its version.
+pub(super) async fn version(dial: &dyn Dialer, node: &NodeName) -> Result<String, String> {
     #[derive(Deserialize)]
     struct Answer {
-        state: String,
-        role: String,
-        #[serde(default)]
         patroni: Version,
     }
-    #[derive(Deserialize, Default)]
+    #[derive(Deserialize)]
     struct Version {
-        #[serde(default)]
         version: String,
     }
     let mut http = Http::open(dial, node, REST_PORT).await?;
     let answer: Answer = http.json(Method::GET, "/patroni", String::new()).await?;
-    Ok(Daemon { state: answer.state, role: answer.role, version: answer.patroni.version })
+    Ok(answer.patroni.version)
 }

@@ -35,7 +35,7 @@ fn node_view(one: &Heard, heard: &[Heard]) -> NodeView {
     }
     let mut words: Vec<String> = Some(view.detail).filter(|detail| !detail.is_empty()).into_iter().collect();
     words.push(match &one.daemon {
-        Ok(daemon) => format!("patroni: {} {}", daemon.state, daemon.role),
+        Ok(()) => "patroni: alive".to_owned(),
         Err(reason) => format!("patroni: {reason}"),
     });
     words.push(match &one.store {
@@ -97,10 +97,8 @@ fn disagreement(heard: &[Heard], waits_for_standby: bool) -> Option<String> {
         if one.store.as_ref().is_ok_and(|status| !status.has_leader) {
             points.push(format!("etcd of {node} knows no leader"));
         }
-        match &one.daemon {
-            Err(reason) => points.push(format!("patroni of {node}: {reason}")),
-            Ok(daemon) if daemon.state != "running" => points.push(format!("patroni of {node}: {}", daemon.state)),
-            Ok(_) => {}
+        if let Err(reason) = &one.daemon {
+            points.push(format!("patroni of {node}: {reason}"));
         }
         if let (Some((name, primary)), Ok(server)) = (writer, &one.server)
             && server.streaming
@@ -140,4 +138,86 @@ pub(super) fn whole(view: &ClusterView, nodes: usize, waits_for_standby: bool) -
         return Err("no sync standby".to_owned());
     }
     view.disagreement.clone().map_or(Ok(()), Err)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::etcd::{Scope, Status};
+    use super::*;
+    use firedrill_core::cluster::{Epoch, Position};
+
+    fn healthy() -> Vec<Heard> {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<String>>();
+        let heard = |(i, node): (usize, NodeName)| Heard {
+            node,
+            server: Ok(Server {
+                read_write: i == 0,
+                epoch: Some(Epoch(1)),
+                position: Some(Position(100)),
+                streaming: i != 0,
+                incarnation: Some(7),
+                sync_standbys: names(if i == 0 { &["n2"] } else { &[] }),
+            }),
+            daemon: Ok(()),
+            store: Ok(Status { version: "3.4.23".to_owned(), has_leader: true, leads: i == 2 }),
+            scope: Ok(Scope { revision: 9, leader: Some(("n1".to_owned(), 5)), sync_standbys: names(&["n2"]) }),
+        };
+        NodeName::numbered(3).into_iter().enumerate().map(heard).collect()
+    }
+
+    fn server(heard: &mut [Heard], i: usize) -> &mut Server {
+        heard[i].server.as_mut().unwrap()
+    }
+
+    fn judged(heard: &[Heard]) -> Result<(), String> {
+        whole(&told(heard, RunTime::ZERO, true), 3, true)
+    }
+
+    #[test]
+    fn a_healthy_cluster_is_whole_and_has_its_roles() {
+        let view = told(&healthy(), RunTime::ZERO, true);
+        assert_eq!(whole(&view, 3, true), Ok(()));
+        assert_eq!(view.in_words(), "n1 primary (epoch 1), n2 sync-standby (epoch 1), n3 replica (epoch 1)");
+        assert_eq!(view.with_role(Role::DcsLeader), [NodeName::new("n3")]);
+    }
+
+    #[test]
+    fn everything_that_is_amiss_is_said() {
+        type Break = fn(&mut Vec<Heard>);
+        let cases: [(Break, &str); 11] = [
+            (
+                |heard| heard[1].server = Err("no answer in time".to_owned()),
+                "n2 is down: postgres: no answer in time; patroni: alive; etcd: follows",
+            ),
+            (|heard| server(heard, 2).read_write = true, "2 nodes take writes"),
+            (|heard| server(heard, 0).read_write = false, "0 nodes take writes"),
+            (|heard| server(heard, 2).streaming = false, "n3 does not receive the log of n1"),
+            (|heard| server(heard, 2).epoch = Some(Epoch(2)), "n3 is not on the timeline of n1"),
+            (|heard| server(heard, 0).sync_standbys.clear(), "no sync standby"),
+            (
+                |heard| heard[2].scope.as_mut().unwrap().sync_standbys.clear(),
+                "etcd of n3: sync standby nobody, commits wait for n2",
+            ),
+            (
+                |heard| heard[1].scope.as_mut().unwrap().leader = Some(("n2".to_owned(), 8)),
+                "etcd of n2: n2 holds the leader key, n1 takes writes",
+            ),
+            (|heard| heard[1].daemon = Err("connection refused".to_owned()), "patroni of n2: connection refused"),
+            (|heard| heard[1].store.as_mut().unwrap().has_leader = false, "etcd of n2 knows no leader"),
+            (|heard| heard.truncate(2), "2 of 3 nodes seen"),
+        ];
+        for (harm, said) in cases {
+            let mut heard = healthy();
+            harm(&mut heard);
+            assert_eq!(judged(&heard), Err(said.to_owned()));
+        }
+    }
+
+    #[test]
+    fn a_dead_daemon_does_not_make_a_node_down() {
+        let mut heard = healthy();
+        heard[0].daemon = Err("connection refused".to_owned());
+        let view = told(&heard, RunTime::ZERO, true);
+        assert!(view.nodes[0].up && view.primary().is_some() && view.disagreement.is_some());
+    }
 }

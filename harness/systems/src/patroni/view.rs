@@ -12,7 +12,7 @@ use tokio_postgres::SimpleQueryRow;
 
 use super::etcd::{self, Scope, Status};
 use super::http::Http;
-use super::rest::{self, Daemon};
+use super::rest;
 use super::session::Session;
 use super::{ETCD_PORT, together};
 
@@ -57,8 +57,8 @@ pub(super) struct Heard {
     pub(super) node: NodeName,
     /// PostgreSQL.
     pub(super) server: Result<Server, String>,
-    /// Patroni.
-    pub(super) daemon: Result<Daemon, String>,
+    /// Whether Patroni lives.
+    pub(super) daemon: Result<(), String>,
     /// etcd's word of itself.
     pub(super) store: Result<Status, String>,
     /// Patroni's keys, as this node's etcd has them.
@@ -83,7 +83,7 @@ pub(super) async fn ask_all(kept: &Kept, nodes: &[NodeName], dial: &dyn Dialer, 
 async fn ask_one(kept: &Kept, node: &NodeName, dial: &dyn Dialer, limit: Duration) -> Heard {
     let (server, daemon, store) = tokio::join!(
         within(limit, ask_server(kept, node, dial)),
-        within(limit, rest::ask(dial, node)),
+        within(limit, rest::alive(dial, node)),
         within(limit, ask_store(kept, node, dial)),
     );
     let (store, scope) = match store {
@@ -172,7 +172,7 @@ pub(super) async fn versions(nodes: &[NodeName], dial: &dyn Dialer, limit: Durat
             let row = session.row("SHOW server_version").await.map_err(|failure| failure.reason())?;
             row.get(0).map(ToOwned::to_owned).ok_or_else(|| "no version".to_owned())
         };
-        let daemon = async { rest::ask(dial, node).await.map(|daemon| daemon.version) };
+        let daemon = rest::version(dial, node);
         let store = async {
             let mut http = Http::open(dial, node, ETCD_PORT).await?;
             etcd::status(&mut http).await.map(|status| status.version)

@@ -51,20 +51,19 @@ fn parse(fields: &mut Fields<'_, '_>, nodes: &[NodeName]) -> Option<Arc<dyn Syst
     }
     let mut bugs = BTreeSet::new();
     for word in fields.list::<String>("bugs") {
-        match BUGS.iter().find(|(known, _)| *known == word.value) {
-            Some((_, bug)) => {
-                bugs.insert(*bug);
-            }
-            None => {
-                let known: Vec<&str> = BUGS.iter().map(|(known, _)| *known).collect();
-                let message = format!("the simulation has no bug `{}`", word.value);
-                fields.mistakes().note(word.span, message, "not known", suggest(&word.value, &known));
-            }
+        if let Some((_, bug)) = BUGS.iter().find(|(known, _)| *known == word.value) {
+            bugs.insert(*bug);
+        } else {
+            let known: Vec<&str> = BUGS.iter().map(|(known, _)| *known).collect();
+            let message = format!("the simulation has no bug `{}`", word.value);
+            fields.mistakes().note(word.span, message, "not known", suggest(&word.value, &known));
         }
     }
     let recipe = SimRecipe { bugs: bugs.into_iter().collect(), lease };
-    (fields.mistakes().count() == before)
-        .then(|| Arc::new(SimSystem { nodes: nodes.to_vec(), recipe }) as Arc<dyn System>)
+    if fields.mistakes().count() > before {
+        return None;
+    }
+    Some(Arc::new(SimSystem { nodes: nodes.to_vec(), recipe }))
 }
 
 struct SimSystem {

@@ -34,10 +34,11 @@ impl Wire {
     }
 
     pub(super) async fn status(&mut self) -> io::Result<Status> {
-        match self.ask(&Request::Status).await? {
-            Answer::Status(status) => Ok(status),
-            other => Err(io::Error::other(format!("not a status: {other:?}"))),
-        }
+        let answer = self.ask(&Request::Status).await?;
+        let Answer::Status(status) = answer else {
+            return Err(io::Error::other(format!("not a status: {answer:?}")));
+        };
+        Ok(status)
     }
 }
 

@@ -305,3 +305,50 @@ fn timings() {
         });
     }
 }
+
+/// Prints inserts per second of sixteen of our clients beside pgbench's. Not a test of anything.
+#[test]
+#[ignore = "measures"]
+fn beside_pgbench() {
+    let nodes = NodeName::numbered(3);
+    let options = options(20, 5, 5);
+    let mut cluster = match Cluster::new(&options, &nodes) {
+        Ok(cluster) => cluster,
+        Err(reason) => return eprintln!("SKIPPED: beside_pgbench: {reason}"),
+    };
+    run(async {
+        let clock = Clock::start();
+        let system = Patroni::new(options, &nodes);
+        let dialer = cluster.dialer();
+        cluster.start(&nodes, clock).await;
+        let view = whole(&system, &dialer, clock).await;
+        client(&system, &dialer, Route::Router).await.invoke(&Op::CreateLedger).await;
+        let primary = &view.primary().unwrap().name;
+        let address = cluster.places.iter().find(|place| place.node == *primary).unwrap().address;
+        for round in 0..4_u64 {
+            let ours = our_rate(&system, &dialer, clock, round).await;
+            let theirs = cluster.pgbench(address);
+            eprintln!("ours {ours:.0}/s, pgbench {theirs:.0}/s, ratio {:.3}", ours / theirs);
+        }
+    });
+}
+
+/// Inserts per second of sixteen clients in eight seconds.
+async fn our_rate(system: &Patroni, dialer: &Loopback, clock: Clock, round: u64) -> f64 {
+    let until = clock.now().plus(Duration::from_secs(8));
+    let mut tasks = tokio::task::JoinSet::new();
+    for who in 0..16_u64 {
+        let mut client = client(system, dialer, Route::Router).await;
+        tasks.spawn(async move {
+            let mut row = (round * 16 + who) << 32;
+            let first = row;
+            while clock.now() < until {
+                assert!(client.invoke(&Op::Insert { row }).await.outcome.is_ok());
+                row += 1;
+            }
+            row - first
+        });
+    }
+    let done: u64 = tasks.join_all().await.iter().sum();
+    f64::from(u32::try_from(done).unwrap()) / 8.0
+}

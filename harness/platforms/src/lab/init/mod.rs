@@ -30,12 +30,15 @@ use super::wire::{CONFIG_FILE, LabConfig, Tell};
 pub const ARGUMENT: &str = "__lab-init";
 /// The second argument that asks for a trial of what a lab needs, instead of a lab's folder.
 pub(crate) const TRIAL: &str = "trial";
+/// The same, with a cut of links.
+pub(crate) const TRIAL_WITH_CUT: &str = "trial-with-cut";
 
 /// What a program does when its first argument is [`ARGUMENT`]: becomes a lab's holder, and with its child the lab's
 /// init. Must be called before any thread is started.
 pub fn main() -> ExitCode {
     let argument = std::env::args_os().nth(2).unwrap_or_default();
-    let done = if argument == TRIAL { print_trial() } else { hold(&argument) };
+    let with_cut = argument == TRIAL_WITH_CUT;
+    let done = if with_cut || argument == TRIAL { print_trial(with_cut) } else { hold(&argument) };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -46,8 +49,8 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn print_trial() -> io::Result<()> {
-    let failures = preflight::try_namespaces();
+fn print_trial(with_cut: bool) -> io::Result<()> {
+    let failures = preflight::try_namespaces(with_cut);
     let text = serde_json::to_string(&failures).map_err(io::Error::other)?;
     writeln!(io::stdout(), "{text}")
 }
@@ -58,19 +61,30 @@ fn hold(lab_dir: &OsString) -> io::Result<()> {
     spawn::leave_session()?;
     let harness = spawn::take_stdin()?;
     std::env::set_current_dir("/")?;
-    let config = units::read_config(&lab_dir.join(CONFIG_FILE))?;
+    let mut config = units::read_config(&lab_dir.join(CONFIG_FILE))?;
     let mut record = Record::read(lab_dir)?;
     record.holder = Identity::own();
     record.write(lab_dir)?;
+    make_groups(&mut config, &record)?;
     let lived = hold_init(lab_dir, &config, &mut record, harness);
     let removed = records::remove_remains(lab_dir, &record);
     lived.and(removed)
 }
 
-fn hold_init(lab_dir: &Path, config: &LabConfig, record: &mut Record, harness: OwnedFd) -> io::Result<()> {
+/// Makes the control groups. A lab works without, so one that cannot be made is only noted, and not joined.
+fn make_groups(config: &mut LabConfig, record: &Record) -> io::Result<()> {
     for group in record.cgroups.iter().rev() {
-        cgroup::create(group).map_err(doing(&format!("make {}", group.display())))?;
+        if let Err(error) = cgroup::create(group) {
+            writeln!(io::stderr(), "lab: without control group {}: {error}", group.display())?;
+        }
     }
+    for node in &mut config.nodes {
+        node.cgroups.retain(|group| group.is_dir());
+    }
+    Ok(())
+}
+
+fn hold_init(lab_dir: &Path, config: &LabConfig, record: &mut Record, harness: OwnedFd) -> io::Result<()> {
     if !dirs::is_root() {
         namespaces::unshare(&[Kind::User]).map_err(doing("make a user namespace"))?;
         namespaces::map_own_user((0, 0), config.owner).map_err(doing("map the user"))?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::Path;
 use std::time::Duration;
@@ -177,9 +177,12 @@ fn exited(unit: &Unit, status: &str) -> Tell {
 
 fn may_start(unit: &Unit, places: &Places) -> io::Result<bool> {
     let Some(port) = unit.needs_port else { return Ok(true) };
-    let address = SocketAddrV4::new(places.node(&unit.node)?.config.address, port);
+    let own = SocketAddrV4::new(places.node(&unit.node)?.config.address, port);
+    let loopback = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
     let network = places.network(unit.node.as_str())?;
-    namespaces::inside(network, &places.switch, || sockets::answers(address, PORT_LOOK))
+    namespaces::inside(network, &places.switch, || {
+        Ok(sockets::answers(own, PORT_LOOK)? || sockets::answers(loopback, PORT_LOOK)?)
+    })
 }
 
 fn start_unit(unit: &Unit, run_as: Option<&RunAs>, places: &Places) -> io::Result<i32> {

@@ -1,0 +1,7 @@
+//! The command as people and CI meet it: the real binary, its output against files, its exit codes.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on must say so")]
+
+mod command;
+mod simulated;
+mod words;

@@ -1,0 +1,109 @@
+//! Help, listings and refusals, by snapshot.
+
+use std::fs;
+
+use expect_test::expect_file;
+
+use crate::command::firedrill;
+
+#[test]
+fn help_shows_verbs_and_exit_codes() {
+    let help = firedrill(&["--help"]);
+    assert_eq!(help.code, 0);
+    expect_file!["snapshots/help.txt"].assert_eq(&help.stdout);
+    for verb in ["run", "plan", "validate", "list", "judge", "report", "heal", "up", "down"] {
+        let help = firedrill(&[verb, "--help"]);
+        assert_eq!((help.code, help.stdout.contains("Usage: firedrill")), (0, true), "{verb}");
+    }
+    expect_file!["snapshots/help-run.txt"].assert_eq(&firedrill(&["run", "--help"]).stdout);
+}
+
+#[test]
+fn usage_errors_exit_with_2() {
+    for args in [&["runn"][..], &["run"][..], &["run", "x.toml", "--seed", "seven"][..], &["heal"][..], &[][..]] {
+        assert_eq!(firedrill(args).code, 2, "{args:?}");
+    }
+}
+
+#[test]
+fn listing_names_everything_with_its_summary() {
+    let list = firedrill(&["list"]);
+    assert_eq!(list.code, 0);
+    expect_file!["snapshots/list.txt"].assert_eq(&list.stdout);
+    let fault = firedrill(&["list", "faults", "net.partition"]);
+    expect_file!["snapshots/list-fault.txt"].assert_eq(&fault.stdout);
+    let json: serde_json::Value = serde_json::from_str(&firedrill(&["list", "--json"]).stdout).unwrap();
+    let names: Vec<&str> = json.as_array().unwrap().iter().map(|item| item["name"].as_str().unwrap()).collect();
+    for name in ["net.partition", "patroni", "lab", "ledger", "no-acked-loss", "junit"] {
+        assert!(names.contains(&name), "{name} is not in {names:?}");
+    }
+}
+
+#[test]
+fn unknown_names_are_answered_with_the_nearest() {
+    let fault = firedrill(&["list", "faults", "net.partitoin"]);
+    assert_eq!(fault.code, 2);
+    assert_eq!(fault.stderr, "error: no fault is called `net.partitoin`\n  help: did you mean `net.partition`?\n");
+    let platform = firedrill(&["validate", "scenarios/smoke", "--on", "lba"]);
+    assert_eq!((platform.code, platform.stderr.contains("did you mean `lab`?")), (2, true));
+    let reporter = firedrill(&["report", "nowhere", "--format", "junti"]);
+    assert_eq!((reporter.code, reporter.stderr.contains("did you mean `junit`?")), (2, true));
+}
+
+const TYPOS: &str = "\
+firedrill = 1
+name = \"A scenario with typos\"
+
+[cluster]
+system   = \"simm\"
+platform = \"sim\"
+nods     = 3
+
+[workload]
+kind = \"ledger\"
+rate = \"100\"
+
+[[fault]]
+id   = \"kill\"
+kind = \"process.kil\"
+on   = \"primray\"
+at   = \"5s\"
+
+[[invariant]]
+check = \"no-acked-loss\"
+";
+
+#[test]
+fn every_typo_is_shown_at_once_and_nothing_is_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("typos.toml");
+    fs::write(&file, TYPOS).unwrap();
+    let name = file.to_str().unwrap();
+    for verb in ["validate", "plan", "run"] {
+        let ended = firedrill(&[verb, name]);
+        assert_eq!((ended.code, ended.stdout.as_str()), (2, ""), "{verb}");
+        let shown = ended.stderr.replace(name, "typos.toml");
+        if verb == "validate" {
+            expect_file!["snapshots/typos.txt"].assert_eq(&shown);
+        } else {
+            assert!(shown.ends_with("nothing was touched\n"), "{shown}");
+        }
+    }
+}
+
+#[test]
+fn files_and_tags_that_are_not_there_say_what_is() {
+    let missing = firedrill(&["run", "scenarios/smoke/helthy.toml"]);
+    assert_eq!(missing.code, 2);
+    let tag = firedrill(&["validate", "scenarios/smoke", "--tag", "nothing-has-this"]);
+    assert_eq!((tag.code, tag.stderr.contains("tags: ")), (2, true), "{}", tag.stderr);
+    let near = firedrill(&["validate", "scenarios/smoke/healthy.tom"]);
+    assert!(near.stderr.contains("there is: scenarios/smoke/healthy.toml"), "{}", near.stderr);
+}
+
+#[test]
+fn shipped_scenarios_are_valid() {
+    let all = firedrill(&["validate", "scenarios"]);
+    assert_eq!((all.code, all.stderr.as_str()), (0, ""));
+    assert!(all.stdout.lines().all(|line| line.starts_with("OK  ")) && all.stdout.lines().count() > 10);
+}
