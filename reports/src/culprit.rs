@@ -53,7 +53,7 @@ pub(crate) fn targets(fault: &FaultRecord) -> String {
 pub(crate) fn interval(fault: &FaultRecord) -> String {
     match (fault.onset, fault.healed) {
         (None, _) => "never injected".to_owned(),
-        (Some(onset), None) => format!("from {}, never undone", seconds(onset)),
+        (Some(onset), None) => format!("from {}, its end was not recorded", seconds(onset)),
         (Some(onset), Some(healed)) if healed - onset < 0.0005 => format!("at {}", seconds(onset)),
         (Some(onset), Some(healed)) => {
             format!("{} to {}, held {}", seconds(onset), seconds(healed), seconds(healed - onset))

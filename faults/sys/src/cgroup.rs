@@ -8,8 +8,11 @@ use std::time::Duration;
 use crate::programs::may_write;
 use crate::ready::until;
 
-/// Hierarchies of version 1 that a lab joins.
-const WANTED_V1: [&str; 5] = ["freezer", "pids", "memory", "blkio", "cpu"];
+/// Controllers by which a node can be limited. A hierarchy of version 2 with others only (`hugetlb`, as left over beside
+/// version 1) is of no use.
+const WANTED_V2: [&str; 4] = ["cpu", "io", "memory", "pids"];
+/// Hierarchies of version 1 that a lab joins. Not `cpu`: a whole lab would weigh as much as one process beside it.
+const WANTED_V1: [&str; 2] = ["freezer", "pids"];
 
 /// Roots of the hierarchies this process may make groups in: the one of version 2 if it has controllers, else those of
 /// version 1 that are useful here. Empty when there are none; detected, because machines differ.
@@ -21,7 +24,8 @@ pub fn roots() -> Vec<PathBuf> {
         if !may_write(&at) {
             continue;
         }
-        if kind == "cgroup2" && fs::read_to_string(at.join("cgroup.controllers")).is_ok_and(|c| !c.trim().is_empty()) {
+        let controllers = fs::read_to_string(at.join("cgroup.controllers")).unwrap_or_default();
+        if kind == "cgroup2" && controllers.split_whitespace().any(|controller| WANTED_V2.contains(&controller)) {
             return vec![at];
         }
         if kind == "cgroup" && options.split(',').any(|option| WANTED_V1.contains(&option)) {

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use nix::sched::{CloneFlags, setns};
@@ -84,10 +84,10 @@ pub fn map_own_user(inside: (u32, u32), outside: (u32, u32)) -> io::Result<()> {
     fs::write("/proc/self/gid_map", format!("{} {} 1", inside.1, outside.1))
 }
 
-/// Gives the namespace a name: a bind mount of it on the file `path`, which is created.
-pub fn keep_at(kind: Kind, path: &Path) -> io::Result<()> {
+/// Gives a namespace a name: a bind mount of it on the file `path`, which is created.
+pub fn keep_at(namespace: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     File::create(path)?;
-    crate::mounts::bind(Path::new(&format!("/proc/self/ns/{}", kind.file())), path)
+    crate::mounts::bind(Path::new(&format!("/proc/self/fd/{}", namespace.as_raw_fd())), path)
 }
 
 /// The caller's effective user and group.

@@ -63,7 +63,12 @@ fn heal_one(found: &Found, id: &str) -> Result<bool, Failure> {
         .map_err(|error| Failure::new(exit::DIRTY, "the journal cannot be removed").because(&error))?;
     let style = Terminal::stdout().style;
     let healed = style.paint(Paint::Good, "healed");
-    output::print(&format!("{healed}  {id}: {} actions are undone, nothing is left\n", found.pending.len()));
+    let actions = match found.pending.len() {
+        0 => "nothing was in force".to_owned(),
+        1 => "1 action is undone".to_owned(),
+        count => format!("{count} actions are undone"),
+    };
+    output::print(&format!("{healed}  {id}: {actions}, nothing is left\n"));
     for undo in &found.pending {
         output::print(&format!("        {}\n", style.text(&undo.action.to_string())));
     }

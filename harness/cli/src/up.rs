@@ -80,7 +80,12 @@ async fn bring_up(scenario: &Scenario, use_template: bool, interrupts: &Interrup
                 .because(&error)
                 .help(format!("firedrill down {id}"))
         })?;
-        return Err(failure);
+        if failure.code == exit::ABORTED {
+            // Only logs; what cannot be removed does no harm.
+            drop(std::fs::remove_dir_all(&run_dir));
+            return Err(failure);
+        }
+        return Err(failure.help(format!("the logs are in {}", run_dir.join("nodes").display())));
     }
     let style = Terminal::stdout().style;
     let mut reach = firedrill_core::platform::Platform::how_to_reach(&lab);

@@ -229,6 +229,9 @@ pub trait Platform: Send + Sync {
     fn how_to_reach(&self) -> Vec<String>;
 }
 
+/// A platform for one run, or what this environment lacks for it.
+pub type Opened = Result<Arc<dyn Platform>, Vec<Missing>>;
+
 /// A platform in the registry.
 pub struct PlatformEntry {
     /// Its name in `[cluster] platform`.
@@ -240,7 +243,7 @@ pub struct PlatformEntry {
     /// Whether the run lives on virtual time.
     pub virtual_time: bool,
     /// Makes a platform for one run. Touches nothing yet.
-    pub open: fn(OpenRequest) -> Result<Arc<dyn Platform>, Vec<Missing>>,
+    pub open: fn(OpenRequest) -> Opened,
 }
 
 /// The address of a node of the lab, `10.77.0.<i>`, the same in every run because every lab has a network of its own.

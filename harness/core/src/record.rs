@@ -50,9 +50,9 @@ pub struct FaultSpan {
 impl Recorded {
     /// When a phase began, the first time.
     pub fn phase_start(&self, wanted: Phase) -> Option<RunTime> {
-        self.events.iter().find_map(|stamped| match &stamped.event {
-            Event::Phase { phase, .. } if *phase == wanted => Some(stamped.at),
-            _ => None,
+        self.events.iter().find_map(|stamped| {
+            let Event::Phase { phase, .. } = &stamped.event else { return None };
+            (*phase == wanted).then_some(stamped.at)
         })
     }
 
@@ -60,26 +60,23 @@ impl Recorded {
     pub fn faults(&self) -> Vec<FaultSpan> {
         let mut spans: Vec<FaultSpan> = Vec::new();
         for stamped in &self.events {
-            match &stamped.event {
-                Event::FaultOnset { fault, kind, targets, words } => spans.push(FaultSpan {
+            if let Event::FaultOnset { fault, kind, targets, words } = &stamped.event {
+                spans.push(FaultSpan {
                     fault: fault.clone(),
                     kind: kind.clone(),
                     targets: targets.clone(),
                     words: words.clone(),
                     onset: stamped.at,
                     healed: None,
-                }),
-                Event::StepApplied { fault, step: 0, from, .. } => {
-                    if let Some(span) = spans.iter_mut().rev().find(|span| span.fault == *fault) {
-                        span.onset = *from;
-                    }
+                });
+            } else if let Event::StepApplied { fault, step: 0, from, .. } = &stamped.event {
+                if let Some(span) = spans.iter_mut().rev().find(|span| span.fault == *fault) {
+                    span.onset = *from;
                 }
-                Event::FaultHealed { fault } => {
-                    if let Some(span) = spans.iter_mut().rev().find(|span| span.fault == *fault) {
-                        span.healed = Some(stamped.at);
-                    }
-                }
-                _ => {}
+            } else if let Event::FaultHealed { fault } = &stamped.event
+                && let Some(span) = spans.iter_mut().rev().find(|span| span.fault == *fault)
+            {
+                span.healed = Some(stamped.at);
             }
         }
         spans
@@ -117,9 +114,9 @@ impl Recorded {
 
     /// Whether every node was read at the end after the cluster had settled; else why not.
     pub fn finals_settled(&self) -> Result<(), String> {
-        let settled = self.events.iter().rev().find_map(|stamped| match &stamped.event {
-            Event::Settled { met, seen } => Some((*met, seen.clone())),
-            _ => None,
+        let settled = self.events.iter().rev().find_map(|stamped| {
+            let Event::Settled { met, seen } = &stamped.event else { return None };
+            Some((*met, seen.clone()))
         });
         match settled {
             None => return Err("the run ended before the cluster had settled".to_owned()),

@@ -377,16 +377,16 @@ pub struct Expect {
 
 /// The routes of a run: which client takes which way, in order of process.
 pub fn client_routes(load: &LoadSpec, nodes: &[NodeName]) -> Vec<Route> {
-    let router = load.routes.contains(&RouteKind::Router);
+    let through_router = load.routes.contains(&RouteKind::Router);
     let direct = load.routes.contains(&RouteKind::Direct);
     let clients = usize::try_from(load.clients).unwrap_or(usize::MAX);
-    let mut routes: Vec<Route> = Vec::new();
-    if router {
-        routes.extend(std::iter::repeat_n(Route::Router, clients));
+    let mut ways: Vec<Route> = Vec::new();
+    if through_router {
+        ways.extend(std::iter::repeat_n(Route::Router, clients));
     }
     if direct {
-        let count = if router { nodes.len() } else { clients };
-        routes.extend(nodes.iter().cycle().take(count).map(|node| Route::Direct(node.clone())));
+        let count = if through_router { nodes.len() } else { clients };
+        ways.extend(nodes.iter().cycle().take(count).map(|node| Route::Direct(node.clone())));
     }
-    routes
+    ways
 }

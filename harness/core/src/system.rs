@@ -83,6 +83,9 @@ pub trait System: Send + Sync {
     fn shell_hints(&self) -> Vec<String>;
 }
 
+/// Reads a system's options table for so many nodes.
+pub type ParseSystem = fn(&mut Fields<'_, '_>, &[NodeName]) -> Option<Arc<dyn System>>;
+
 /// A system in the registry.
 pub struct SystemEntry {
     /// Its name in `[cluster] system`; also the name of its options table.
@@ -93,7 +96,7 @@ pub struct SystemEntry {
     pub example: &'static str,
     /// Reads the options table (absent reads as empty) for so many nodes. Takes every key it knows before it
     /// returns, also after a mistake, because what is left is reported as unknown. `None` after noting one.
-    pub parse: fn(&mut Fields<'_, '_>, &[NodeName]) -> Option<Arc<dyn System>>,
+    pub parse: ParseSystem,
     /// Platforms it runs on.
     pub platforms: &'static [&'static str],
     /// Deeds it cannot bear or that have no meaning for it, with the reason.

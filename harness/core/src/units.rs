@@ -49,7 +49,11 @@ pub fn human(span: Duration) -> String {
         format!("{}s", text.trim_end_matches('0').trim_end_matches('.'))
     } else {
         let seconds = millis / 1000;
-        if seconds % 60 == 0 { format!("{}m", seconds / 60) } else { format!("{}m {}s", seconds / 60, seconds % 60) }
+        if seconds.is_multiple_of(60) {
+            format!("{}m", seconds / 60)
+        } else {
+            format!("{}m {}s", seconds / 60, seconds % 60)
+        }
     }
 }
 
@@ -143,7 +147,7 @@ impl FromStr for Bytes {
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (suffix, unit) in [("TiB", 1_u64 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)] {
-            if self.0 >= unit && self.0 % unit == 0 {
+            if self.0 >= unit && self.0.is_multiple_of(unit) {
                 return write!(f, "{}{suffix}", self.0 / unit);
             }
         }

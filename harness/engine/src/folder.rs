@@ -6,8 +6,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use firedrill_core::codec;
 use firedrill_core::cluster::NodeName;
+use firedrill_core::codec;
 use firedrill_core::event::Stamped;
 use firedrill_core::history::{EpochSwitch, FinalRead};
 use firedrill_core::platform::Mechanism;
@@ -137,7 +137,7 @@ pub fn repeats(folder: &Path) -> Result<Vec<PathBuf>, FolderError> {
     if folder.join(MANIFEST_FILE).exists() {
         return Ok(vec![folder.to_owned()]);
     }
-    let found: Vec<PathBuf> = (1_u32..)
+    let found: Vec<PathBuf> = (1_u32..=10_000)
         .map(|i| folder.join(i.to_string()))
         .take_while(|repeat| repeat.join(MANIFEST_FILE).exists())
         .collect();

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use firedrill_core::action::{Effect, Presence, Undo};
+use firedrill_core::action::{Action, Effect, Presence, Undo};
 use firedrill_core::event::{Event, Moment};
 use firedrill_core::fault::{Hold, Step};
 use firedrill_core::platform::{DeedError, Platform};
@@ -147,7 +147,10 @@ impl Injector {
                 if let Err(error) = self.write(&Entry::Reverted { tag: undo.tag.clone() }).await {
                     self.recorder.event(Event::HealFailed { fault: fault.clone(), reason: words(&error) });
                 }
-                self.prove_gone(&injection).await;
+                // A process that was killed once stays killed: there is no effect to wait for.
+                if !matches!(undo.action, Action::Kill { stay_down: false, .. }) {
+                    self.prove_gone(&injection).await;
+                }
             }
             Err(error) => {
                 self.recorder.event(Event::HealFailed { fault: fault.clone(), reason: words(&error) });

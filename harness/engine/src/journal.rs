@@ -98,12 +98,8 @@ impl Journal {
             move |source| JournalError::Io { path, doing, source }
         };
         fs::create_dir_all(&directory).map_err(failed("cannot make its directory"))?;
-        let mut file = OpenOptions::new()
-            .create_new(true)
-            .read(true)
-            .write(true)
-            .open(&path)
-            .map_err(failed("cannot be made"))?;
+        let mut file =
+            OpenOptions::new().create_new(true).read(true).write(true).open(&path).map_err(failed("cannot be made"))?;
         file.lock().map_err(failed("cannot be locked"))?;
         file.write_all(&vec![0; SIZE]).map_err(failed("cannot be preallocated"))?;
         file.sync_all().map_err(failed("cannot be flushed"))?;
@@ -119,7 +115,9 @@ impl Journal {
         };
         let mut journal = Self { file, path: path.clone(), used: 0, open: 0 };
         journal.append(&serde_json::to_string(&header).unwrap_or_default())?;
-        File::open(&directory).and_then(|directory| directory.sync_all()).map_err(failed("cannot flush its directory"))?;
+        File::open(&directory)
+            .and_then(|directory| directory.sync_all())
+            .map_err(failed("cannot flush its directory"))?;
         Ok(journal)
     }
 

@@ -10,6 +10,7 @@ pub mod plan;
 pub mod suite;
 
 mod final_reads;
+mod flag;
 mod inject;
 mod load;
 mod meter;

@@ -15,9 +15,10 @@ use firedrill_core::seed::{ChaCha8Rng, Seed};
 use firedrill_core::system::{Client, System};
 use firedrill_core::time::{Clock, RunTime};
 use firedrill_core::workload::Workload;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
+use crate::flag::Flag;
 use crate::meter::Meter;
 use crate::recorder::Recorder;
 
@@ -57,7 +58,7 @@ impl Shared {
 /// The load of one run.
 pub(crate) struct Load {
     tasks: JoinSet<()>,
-    stop: watch::Sender<bool>,
+    stop: Arc<Flag>,
     timeout: Duration,
 }
 
@@ -84,7 +85,7 @@ impl Load {
             workload: Mutex::new((spec.workload.open(), input.seed.stream("workload"))),
             processes: AtomicU32::new(0),
         });
-        let (stop, stopped) = watch::channel(false);
+        let stop = Arc::new(Flag::default());
         let mut tasks = JoinSet::new();
         for (group, size) in groups(spec, nodes) {
             let queue = match spec.pace {
@@ -93,13 +94,14 @@ impl Load {
                     let per_client = rate.0 / f64::from(spec.clients.max(1));
                     let rate = per_client * f64::from(size);
                     let queue = Arc::new(DueQueue::new(rate, size));
-                    let due = due_times(Arc::clone(&shared), Arc::clone(&queue), group.clone(), rate, stopped.clone());
+                    let due =
+                        due_times(Arc::clone(&shared), Arc::clone(&queue), group.clone(), rate, Arc::clone(&stop));
                     tasks.spawn(due);
                     Some(queue)
                 }
             };
             for _ in 0..size {
-                tasks.spawn(client(Arc::clone(&shared), group.clone(), queue.clone(), stopped.clone()));
+                tasks.spawn(client(Arc::clone(&shared), group.clone(), queue.clone(), Arc::clone(&stop)));
             }
         }
         Self { tasks, stop, timeout: spec.timeout }
@@ -107,7 +109,7 @@ impl Load {
 
     /// Lets nothing more come due, and waits until what is in flight has ended (bounded by the operations' deadline).
     pub(crate) async fn stop(mut self) {
-        self.stop.send_replace(true);
+        self.stop.raise();
         let drained = async { while self.tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(self.timeout + Duration::from_secs(1), drained).await.is_err() {
             self.tasks.abort_all();
@@ -156,9 +158,9 @@ impl DueQueue {
         true
     }
 
-    async fn take(&self, stopped: &mut watch::Receiver<bool>) -> Option<RunTime> {
+    async fn take(&self, stopped: &Flag) -> Option<RunTime> {
         loop {
-            if *stopped.borrow() {
+            if stopped.is_raised() {
                 return None;
             }
             let popped = self.due.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
@@ -167,7 +169,7 @@ impl DueQueue {
             }
             tokio::select! {
                 biased;
-                changed = stopped.changed() => if changed.is_err() { return None },
+                () = stopped.raised() => {}
                 () = self.ready.notified() => {}
             }
         }
@@ -175,13 +177,7 @@ impl DueQueue {
 }
 
 /// Makes operations come due, evenly spaced, from a random phase within the first interval.
-async fn due_times(
-    shared: Arc<Shared>,
-    queue: Arc<DueQueue>,
-    route: Route,
-    rate: f64,
-    mut stopped: watch::Receiver<bool>,
-) {
+async fn due_times(shared: Arc<Shared>, queue: Arc<DueQueue>, route: Route, rate: f64, stopped: Arc<Flag>) {
     let Ok(interval) = Duration::try_from_secs_f64(1.0 / rate) else { return };
     let begin = shared.clock.now();
     let shedder = shared.new_process();
@@ -190,7 +186,7 @@ async fn due_times(
         let due = begin.plus(interval.saturating_mul(count));
         tokio::select! {
             biased;
-            _ = stopped.wait_for(|stopped| *stopped) => return,
+            () = stopped.raised() => return,
             () = shared.clock.sleep_until(due) => {}
         }
         if !queue.push(due) {
@@ -213,13 +209,13 @@ fn blank(
     Call { process, op, due, invoked, completed, route: route.clone(), served_by: None, epoch: None, receipt: None }
 }
 
-async fn client(shared: Arc<Shared>, route: Route, queue: Option<Arc<DueQueue>>, mut stopped: watch::Receiver<bool>) {
+async fn client(shared: Arc<Shared>, route: Route, queue: Option<Arc<DueQueue>>, stopped: Arc<Flag>) {
     let mut process = shared.new_process();
     let mut connection: Option<Box<dyn Client>> = None;
     loop {
         let due = match &queue {
-            Some(queue) => queue.take(&mut stopped).await,
-            None if *stopped.borrow() => None,
+            Some(queue) => queue.take(&stopped).await,
+            None if stopped.is_raised() => None,
             None => Some(shared.clock.now()),
         };
         let Some(due) = due else { return };
@@ -253,11 +249,7 @@ async fn client(shared: Arc<Shared>, route: Route, queue: Option<Arc<DueQueue>>,
     }
 }
 
-async fn connect(
-    shared: &Shared,
-    route: &Route,
-    deadline: tokio::time::Instant,
-) -> Result<Box<dyn Client>, String> {
+async fn connect(shared: &Shared, route: &Route, deadline: tokio::time::Instant) -> Result<Box<dyn Client>, String> {
     let connecting = shared.system.connect(Arc::clone(&shared.dialer), Vantage::Clients, route);
     match tokio::time::timeout_at(deadline, connecting).await {
         Ok(Ok(client)) => Ok(client),
@@ -268,24 +260,15 @@ async fn connect(
 
 /// Performs the call's operation; tells whether the connection may be used again. A router client never stays with a
 /// node that gave it anything but an acknowledgement: the cluster may have failed over.
-async fn perform(
-    shared: &Shared,
-    client: &mut dyn Client,
-    deadline: tokio::time::Instant,
-    call: &mut Call,
-) -> bool {
-    match tokio::time::timeout_at(deadline, client.invoke(&call.op)).await {
-        Ok(completion) => {
-            let keep = completion.usable && (completion.outcome.is_ok() || call.route != Route::Router);
-            call.completed = Some((shared.clock.now(), completion.outcome));
-            call.served_by = completion.served_by;
-            call.epoch = completion.epoch;
-            call.receipt = completion.receipt;
-            keep
-        }
-        Err(_) => {
-            call.completed = Some((shared.clock.now(), Outcome::info("no answer before the deadline")));
-            false
-        }
-    }
+async fn perform(shared: &Shared, client: &mut dyn Client, deadline: tokio::time::Instant, call: &mut Call) -> bool {
+    let Ok(completion) = tokio::time::timeout_at(deadline, client.invoke(&call.op)).await else {
+        call.completed = Some((shared.clock.now(), Outcome::info("no answer before the deadline")));
+        return false;
+    };
+    let keep = completion.usable && (completion.outcome.is_ok() || call.route != Route::Router);
+    call.completed = Some((shared.clock.now(), completion.outcome));
+    call.served_by = completion.served_by;
+    call.epoch = completion.epoch;
+    call.receipt = completion.receipt;
+    keep
 }

@@ -33,7 +33,7 @@ pub struct PlannedFault {
 pub fn plan(scenario: &Scenario, seed: Seed, view: Option<&ClusterView>) -> Vec<PlannedFault> {
     let mut planned: Vec<PlannedFault> =
         scenario.timeline().into_iter().map(|(spec, slot)| one(scenario, spec, slot.onset, seed, view)).collect();
-    planned.sort_by(|a, b| a.onset.0.cmp(&b.onset.0));
+    planned.sort_by_key(|fault| fault.onset.0);
     planned
 }
 

@@ -61,7 +61,8 @@ pub(crate) fn open(folder: &Path, clock: Clock, observer: Arc<dyn Observer>) -> 
     let (sender, receiver) = sync_channel(QUEUE);
     let files = Files { history, events, encoder, lines: Vec::new(), flushed: RunTime::ZERO };
     let theirs = Arc::clone(&trouble);
-    let thread = std::thread::Builder::new().name("recorder".into()).spawn(move || files.write_all(&receiver, &theirs))?;
+    let thread =
+        std::thread::Builder::new().name("recorder".into()).spawn(move || files.write_all(&receiver, &theirs))?;
     Ok((Recorder { clock, sender, trouble: Arc::clone(&trouble), observer }, Writer { thread, trouble }))
 }
 
@@ -145,10 +146,13 @@ impl Files {
             self.flushed = now.unwrap_or(self.flushed);
             failed = self.flush(trouble).is_err();
         }
-        if !failed && self.flush(trouble).is_ok() {
-            let synced = self.history.sync_all().and_then(|()| self.events.sync_all());
-            note(trouble, synced).ok();
-        }
+        let written = if failed { Err(()) } else { self.flush(trouble) };
+        let synced = written.and_then(|()| {
+            note(trouble, self.history.sync_all())?;
+            note(trouble, self.events.sync_all())
+        });
+        // What went wrong is in `trouble`, which the run reads at its end.
+        drop(synced);
     }
 
     fn take(&mut self, message: Message) -> Option<RunTime> {

@@ -54,12 +54,7 @@ struct Cut;
 impl Run {
     /// Runs to the end, whatever happens on the way. What went wrong is in the events.
     pub(crate) async fn run(self, journal: Journal, writer: Writer) -> Result<(), String> {
-        let injector = Arc::new(Injector::new(
-            Arc::clone(&self.platform),
-            journal,
-            self.recorder.clone(),
-            self.clock,
-        ));
+        let injector = Arc::new(Injector::new(Arc::clone(&self.platform), journal, self.recorder.clone(), self.clock));
         let before = self.live(&injector).await;
         self.enter(Phase::Stop);
         self.stop(before).await;
@@ -114,17 +109,12 @@ impl Run {
         background.spawn(incidents(Arc::clone(&self.platform), self.recorder.clone(), died));
         let drill = Drill { run: self, injector, dialer, meter, views, agent };
         // A cut run has recorded why; it goes on to stop either way.
-        drill.run().await.ok();
+        let (Ok(()) | Err(Cut)) = drill.run().await;
         background.shutdown().await;
         Some(before)
     }
 
-    fn lookout(
-        &self,
-        dialer: &Arc<dyn Dialer>,
-        meter: &Arc<Meter>,
-        view: watch::Sender<ClusterView>,
-    ) -> Lookout {
+    fn lookout(&self, dialer: &Arc<dyn Dialer>, meter: &Arc<Meter>, view: watch::Sender<ClusterView>) -> Lookout {
         Lookout {
             clock: self.clock,
             system: Arc::clone(&self.scenario.cluster.system),
@@ -338,8 +328,7 @@ impl Drill<'_> {
                 since = None;
             }
             if now.since(began) >= spec.within {
-                let unmet =
-                    if unmet.is_empty() { "met, but not for long enough".to_owned() } else { unmet.join(", ") };
+                let unmet = if unmet.is_empty() { "met, but not for long enough".to_owned() } else { unmet.join(", ") };
                 return Err(format!("not steady within {}: {unmet}", firedrill_core::units::human(spec.within)));
             }
         }
@@ -421,12 +410,7 @@ impl Drill<'_> {
 }
 
 /// Returns when the storm must end: a halt condition, a dead agent, or a record that cannot be written.
-async fn halted(
-    run: &Run,
-    views: &mut watch::Receiver<ClusterView>,
-    meter: &Meter,
-    agent: &mut watch::Receiver<bool>,
-) {
+async fn halted(run: &Run, views: &mut watch::Receiver<ClusterView>, meter: &Meter, agent: &mut watch::Receiver<bool>) {
     let mut gates: Vec<Gate> = run.scenario.safety.halt_if.iter().map(Gate::new).collect();
     loop {
         tokio::select! {

@@ -14,9 +14,10 @@ use firedrill_core::seed::Seed;
 use firedrill_core::system::System;
 use firedrill_core::time::{Clock, RunTime};
 use firedrill_core::wait;
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
+use crate::flag::Flag;
 use crate::inject::{Injection, Injector, words};
 use crate::recorder::Recorder;
 
@@ -46,8 +47,9 @@ pub(crate) struct Storm {
     pub(crate) injector: Arc<Injector>,
     pub(crate) recorder: Recorder,
     began: RunTime,
-    lives: watch::Sender<BTreeMap<String, Life>>,
-    stop: watch::Sender<bool>,
+    lives: Mutex<BTreeMap<String, Life>>,
+    lived: Notify,
+    stop: Flag,
     impaired: Mutex<BTreeMap<Impaired, u32>>,
     left: Mutex<Vec<Injection>>,
 }
@@ -69,8 +71,9 @@ impl Storm {
             injector,
             recorder,
             began: clock.now(),
-            lives: watch::Sender::new(BTreeMap::new()),
-            stop: watch::Sender::new(false),
+            lives: Mutex::new(BTreeMap::new()),
+            lived: Notify::new(),
+            stop: Flag::default(),
             impaired: Mutex::new(BTreeMap::new()),
             left: Mutex::new(Vec::new()),
         }
@@ -78,14 +81,14 @@ impl Storm {
 
     /// Ids of the faults in force now.
     pub(crate) fn active(&self) -> Vec<String> {
-        let lives = self.lives.borrow();
+        let lives = self.lives.lock().unwrap_or_else(PoisonError::into_inner);
         let active = lives.iter().filter(|(_, life)| life.onset.is_some() && life.healed.is_none());
         active.map(|(id, _)| id.clone()).collect()
     }
 
     /// Asks every fault to heal now, and those to come never to begin.
     pub(crate) fn stop(&self) {
-        self.stop.send_replace(true);
+        self.stop.raise();
     }
 
     /// Runs every fault of the scenario. Returns when all that have an end have been healed.
@@ -144,10 +147,10 @@ impl Storm {
     }
 
     async fn of(&self, id: &str, what: fn(&Life) -> Option<RunTime>) -> Result<RunTime, String> {
-        let mut lives = self.lives.subscribe();
-        let mut stop = self.stop.subscribe();
         loop {
-            let life = lives.borrow_and_update().get(id).copied().unwrap_or_default();
+            let mut lived = std::pin::pin!(self.lived.notified());
+            lived.as_mut().enable();
+            let life = self.life(id);
             if let Some(moment) = what(&life) {
                 return Ok(moment);
             }
@@ -156,18 +159,17 @@ impl Storm {
             }
             tokio::select! {
                 biased;
-                _ = stop.wait_for(|stop| *stop) => return Err("the run was ended before its moment".to_owned()),
-                _ = lives.changed() => {}
+                () = self.stop.raised() => return Err("the run was ended before its moment".to_owned()),
+                () = lived => {}
             }
         }
     }
 
     /// `true` when asked to stop before the moment.
     async fn sleep_or_stop(&self, moment: RunTime) -> bool {
-        let mut stop = self.stop.subscribe();
         tokio::select! {
             biased;
-            _ = stop.wait_for(|stop| *stop) => true,
+            () = self.stop.raised() => true,
             () = self.clock.sleep_until(moment) => false,
         }
     }
@@ -247,14 +249,8 @@ impl Storm {
         Ok(injections)
     }
 
-    async fn hold_and_heal(
-        &self,
-        spec: &FaultSpec,
-        plan: &FaultPlan,
-        mut injections: Vec<Injection>,
-        hold: Duration,
-    ) {
-        let onset = self.lives.borrow().get(&spec.id).and_then(|life| life.onset).unwrap_or(self.began);
+    async fn hold_and_heal(&self, spec: &FaultSpec, plan: &FaultPlan, mut injections: Vec<Injection>, hold: Duration) {
+        let onset = self.life(&spec.id).onset.unwrap_or(self.began);
         let held_steps: Vec<bool> = plan.steps.iter().map(|step| step.hold == Hold::Held).collect();
         let until = onset.plus(hold);
         for (moment, when) in
@@ -275,6 +271,11 @@ impl Storm {
         self.healed(&spec.id);
     }
 
+    fn life(&self, id: &str) -> Life {
+        let lives = self.lives.lock().unwrap_or_else(PoisonError::into_inner);
+        lives.get(id).copied().unwrap_or_default()
+    }
+
     fn refuse(&self, id: &str, reason: String) {
         self.recorder.event(Event::FaultRefused { fault: id.to_owned(), reason });
         self.never(id);
@@ -291,7 +292,10 @@ impl Storm {
     }
 
     fn update(&self, id: &str, change: impl FnOnce(&mut Life)) {
-        self.lives.send_modify(|lives| change(lives.entry(id.to_owned()).or_default()));
+        let mut lives = self.lives.lock().unwrap_or_else(PoisonError::into_inner);
+        change(lives.entry(id.to_owned()).or_default());
+        drop(lives);
+        self.lived.notify_waiters();
     }
 }
 

@@ -130,13 +130,7 @@ impl SuitePlan<'_> {
         })
     }
 
-    fn open(
-        &self,
-        run_id: &str,
-        folder: &Path,
-        seed: Seed,
-        clock: Clock,
-    ) -> Result<Arc<dyn Platform>, RunError> {
+    fn open(&self, run_id: &str, folder: &Path, seed: Seed, clock: Clock) -> Result<Arc<dyn Platform>, RunError> {
         let cluster = &self.scenario.cluster;
         let request = OpenRequest {
             run_id: run_id.to_owned(),
@@ -193,8 +187,7 @@ impl SuitePlan<'_> {
             let (recorder, writer) = recorder::open(folder, clock, Arc::clone(&self.options.observer))
                 .map_err(|source| RunError::Folder { path: folder.to_owned(), source })?;
             let platform = self.open(run_id, folder, seed, clock)?;
-            let journal =
-                Journal::create(&self.options.state, self.scenario.cluster.platform.name, run_id, folder)?;
+            let journal = Journal::create(&self.options.state, self.scenario.cluster.platform.name, run_id, folder)?;
             let run = Run {
                 scenario: Arc::clone(self.scenario),
                 seed,
@@ -215,14 +208,7 @@ impl SuitePlan<'_> {
         })
     }
 
-    fn manifest(
-        &self,
-        repeat: u32,
-        run_id: &str,
-        seed: Seed,
-        started: Wall,
-        mechanisms: &[Mechanism],
-    ) -> Manifest {
+    fn manifest(&self, repeat: u32, run_id: &str, seed: Seed, started: Wall, mechanisms: &[Mechanism]) -> Manifest {
         Manifest {
             format: Manifest::current_format(),
             version: firedrill_core::VERSION.to_owned(),
@@ -307,9 +293,7 @@ fn environment() -> BTreeMap<String, String> {
     ]);
     found.extend(distribution.map(|name| ("distribution".to_owned(), name)));
     found.extend(binary.ok().map(|hash| ("firedrill-binary".to_owned(), hash)));
-    found.extend(
-        std::thread::available_parallelism().ok().map(|cpus| ("cpus".to_owned(), cpus.to_string())),
-    );
+    found.extend(std::thread::available_parallelism().ok().map(|cpus| ("cpus".to_owned(), cpus.to_string())));
     found
 }
 

@@ -49,9 +49,8 @@ impl Lookout {
             let began = self.clock.now();
             let view = self.system.view(self.dialer.as_ref(), self.clock, LOOK).await;
             let now = self.clock.now();
-            let changed = recorded.as_ref().is_none_or(|(at, last)| {
-                now.since(*at) >= RECORD_EVERY || !same_shape(last, &view)
-            });
+            let changed =
+                recorded.as_ref().is_none_or(|(at, last)| now.since(*at) >= RECORD_EVERY || !same_shape(last, &view));
             if changed {
                 self.recorder.event(Event::View { view: view.clone() });
                 recorded = Some((now, view.clone()));
@@ -83,7 +82,15 @@ impl Lookout {
 fn same_shape(a: &ClusterView, b: &ClusterView) -> bool {
     let shape = |view: &ClusterView| {
         let nodes = view.nodes.iter().map(|node| {
-            (node.name.clone(), node.up, node.roles.clone(), node.read_write, node.epoch, node.streaming, node.incarnation)
+            (
+                node.name.clone(),
+                node.up,
+                node.roles.clone(),
+                node.read_write,
+                node.epoch,
+                node.streaming,
+                node.incarnation,
+            )
         });
         (nodes.collect::<Vec<_>>(), view.disagreement.is_some())
     };

@@ -253,15 +253,21 @@ fn nodes_are_reached_and_have_their_own_home(work: &Path) {
     });
 }
 
-/// Runs the command that people are told.
+/// Runs the commands that people are told.
 #[expect(clippy::disallowed_methods, reason = "what a person would type")]
 fn reach_by_hand(lab: &Lab) {
+    let run = |line: &str, more: &[&str]| {
+        let command = line.split_once(": ").unwrap().1.strip_suffix(" COMMAND").unwrap();
+        let mut arguments = command.split(' ');
+        let output = Command::new(arguments.next().unwrap()).args(arguments).args(more).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
     let words = lab.how_to_reach();
-    let command = words[0].strip_prefix("as a client: ").unwrap().strip_suffix(" COMMAND").unwrap();
-    let mut arguments = command.split(' ');
     let fetch = "import urllib.request; print(urllib.request.urlopen('http://10.77.0.2:8000/name').read().decode())";
-    let output = Command::new(arguments.next().unwrap()).args(arguments).args([PYTHON, "-c", fetch]).output().unwrap();
-    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "home of n2", "{output:?}");
+    assert_eq!(run(&words[0], &[PYTHON, "-c", fetch]), "home of n2");
+    assert!(words[2].starts_with("on n2 (10.77.0.2)"), "{words:?}");
+    assert_eq!(run(&words[2], &["cat", "/run/firedrill/home/www/name"]), "home of n2");
 }
 
 fn ends_are_reported_and_units_return_when_asked(work: &Path) {

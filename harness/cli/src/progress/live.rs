@@ -53,9 +53,9 @@ impl Live {
 
     fn block(&self) -> Vec<(Paint, String)> {
         let Some(tick) = &self.tick else { return Vec::new() };
-        let planned = tick.storm.map(|(from, to)| {
-            format!("  storm {} of {}", human(whole(tick.at.since(from))), human(whole(to.since(from))))
-        });
+        let planned = tick
+            .storm
+            .map(|(from, to)| format!("  {} of {}", human(whole(tick.at.since(from))), human(whole(to.since(from)))));
         let (ok, bad) = (tick.ok_per_second, tick.bad_per_second);
         let calm = tick.active.is_empty();
         let active = if calm { "none".to_owned() } else { tick.active.join(", ") };

@@ -3,5 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on must say so")]
 
 mod command;
+mod lab;
 mod simulated;
 mod words;

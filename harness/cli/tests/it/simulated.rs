@@ -4,6 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use expect_test::expect_file;
+use firedrill_core::action::{Action, Undo};
+use firedrill_core::cluster::NodeName;
+use firedrill_engine::journal::{Entry, Journal};
 
 use crate::command::{Ended, firedrill_in};
 
@@ -153,4 +156,29 @@ fn heal_finds_nothing_where_nothing_is() {
     assert_eq!((ended.code, ended.stdout.as_str()), (0, "nothing to heal\n"), "{}", ended.stderr);
     let down = bench.firedrill(&["down", "up123"]);
     assert_eq!(down.code, 2);
+}
+
+#[test]
+fn journal_of_a_dead_run_is_healed_and_of_a_live_one_spared() {
+    let bench = Bench::new();
+    let state = bench.folder.path().join("state");
+    let journal_of = |id: &str| {
+        let mut journal = Journal::create(&state, "sim", id, bench.folder.path()).unwrap();
+        let action = Action::Pause { node: NodeName::new("n1"), process: None };
+        let undo = Undo { tag: format!("fd-{id}-0"), action, creates: vec![], processes: vec![], restarts: vec![] };
+        journal.write(&Entry::Intent { undo }).unwrap();
+        journal
+    };
+    drop(journal_of("dead"));
+    let live = journal_of("alive");
+    let ended = bench.firedrill(&["heal", "--all"]);
+    assert_eq!(ended.code, 0, "{}{}", ended.stdout, ended.stderr);
+    assert!(ended.stdout.contains("healed  dead: 1 action is undone"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("alive is alive, and spared"), "{}", ended.stdout);
+    let one = bench.firedrill(&["heal", "alive"]);
+    assert_eq!(one.code, 5, "a run that was named and cannot be healed is not clean: {}", one.stdout);
+    drop(live);
+    let again = bench.firedrill(&["heal", "--all"]);
+    assert!(again.stdout.contains("healed  alive"), "{}", again.stdout);
+    assert_eq!(bench.firedrill(&["heal", "--all"]).stdout, "nothing to heal\n");
 }

@@ -87,11 +87,13 @@ struct Made {
 
 impl Lab {
     /// A lab for one run. Touches nothing yet.
-    pub fn open(request: OpenRequest) -> Result<Self, Vec<Missing>> {
+    pub fn open(mut request: OpenRequest) -> Result<Self, Vec<Missing>> {
         let Some(recipe) = request.lab.clone() else {
             let what = "this system cannot run in the lab".to_owned();
             return Err(vec![Missing { what, remedy: "choose another platform: firedrill list".to_owned() }]);
         };
+        // The holder works in another directory.
+        request.run_dir = std::path::absolute(&request.run_dir).unwrap_or(request.run_dir);
         let (sender, receiver) = mpsc::unbounded_channel();
         Ok(Self {
             addresses: lab_addresses(&request.nodes),
@@ -429,7 +431,11 @@ impl Platform for Lab {
             format!("nsenter --target {} {user}--mount nsenter --net={}", init.pid, namespace.display())
         };
         let mut words = vec![format!("as a client: {} COMMAND", enter(CLIENTS))];
-        words.extend(self.addresses.iter().map(|node| format!("{} has the address {}", node.node, node.address)));
+        words.extend(self.addresses.iter().map(|node| {
+            let name = node.node.as_str();
+            let mounts = init::mounts_path(name);
+            format!("on {name} ({}): {} --mount={} COMMAND", node.address, enter(name), mounts.display())
+        }));
         words
     }
 }

@@ -138,6 +138,23 @@ async fn a_lost_replica_changes_nothing_for_clients() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_replica_that_comes_back_does_not_depose_the_primary() {
+    for seed in 0..8 {
+        let rig = Rig::start(3, NO_OPTIONS, seed).await;
+        let primary = rig.primary().await;
+        let replica = rig.others(&primary).remove(0);
+        let cut = from_peers(&replica, &rig.others(&replica));
+        let (undo, _) = rig.inject(&cut, None).await;
+        rig.clock.sleep(Duration::from_secs(5)).await;
+        rig.platform.revert(&undo).await.unwrap();
+        rig.clock.sleep(Duration::from_secs(5)).await;
+        let view = rig.whole().await;
+        let epochs: Vec<_> = view.nodes.iter().map(|node| node.epoch).collect();
+        assert_eq!(epochs, [Some(Epoch(1)); 3], "seed {seed}: {}", view.in_words());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_a_majority_writes_stall_and_go_on_after() {
     let rig = Rig::start(3, NO_OPTIONS, 5).await;
     let replicas = rig.others(&rig.primary().await);

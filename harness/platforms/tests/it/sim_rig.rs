@@ -91,8 +91,8 @@ impl Rig {
             clock,
         };
         let platform = (firedrill_platforms::sim::ENTRY.open)(request).ok().unwrap();
-        let (seen, calls) = (Arc::default(), Arc::default());
-        let mut rig = Self { clock, platform, system, nodes, seen, calls, watcher: None };
+        let calls = Arc::default();
+        let mut rig = Self { clock, platform, system, nodes, seen: Arc::default(), calls, watcher: None };
         rig.platform.start(true).await.unwrap();
         rig.whole().await;
         let (system, dialer, sink) = (Arc::clone(&rig.system), rig.platform.dialer(), Arc::clone(&rig.seen));

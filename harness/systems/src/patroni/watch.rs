@@ -120,14 +120,13 @@ async fn follow(
     let late = |_| "no answer in time".to_owned();
     let open = async {
         let mut http = Http::open(dial, node, ETCD_PORT).await?;
-        let revision = match *known {
-            Some(revision) => revision,
-            None => {
-                let scope = etcd::scope(&mut http).await?;
-                let (holder, revision) = scope.leader.map_or((None, scope.revision), |(name, at)| (Some(name), at));
-                leadership.tell(Change { holder, revision });
-                scope.revision
-            }
+        let revision = if let Some(revision) = *known {
+            revision
+        } else {
+            let scope = etcd::scope(&mut http).await?;
+            let (holder, revision) = scope.leader.map_or((None, scope.revision), |(name, at)| (Some(name), at));
+            leadership.tell(Change { holder, revision });
+            scope.revision
         };
         *known = Some(revision);
         let answer = http.send(Method::POST, "/v3/watch", etcd::watch_request(revision)).await?;

@@ -254,7 +254,7 @@ async fn restart(system: &Patroni, cluster: &mut Cluster, clock: Clock) {
 #[ignore = "measures, and takes minutes"]
 fn timings() {
     let nodes = NodeName::numbered(3);
-    for (ttl, loop_wait, retry) in [(5, 1, 2), (10, 2, 4), (20, 5, 5), (30, 10, 10)] {
+    for (ttl, loop_wait, retry) in [(5, 1, 2), (10, 1, 3), (20, 5, 5), (30, 10, 10)] {
         let options = options(ttl, loop_wait, retry);
         let mut cluster = match Cluster::new(&options, &nodes) {
             Ok(cluster) => cluster,
@@ -268,9 +268,7 @@ fn timings() {
             whole(&system, &dialer, clock).await;
             eprintln!("{ttl}/{loop_wait}/{retry}: cold start {}", clock.now());
             client(&system, &dialer, Route::Router).await.invoke(&Op::CreateLedger).await;
-            for (round, signal) in
-                [(1, Signal::SIGTERM), (2, Signal::SIGKILL), (3, Signal::SIGTERM), (4, Signal::SIGKILL)]
-            {
+            for (round, signal) in [(1, Signal::SIGTERM), (2, Signal::SIGKILL)] {
                 let stopping = clock.now();
                 cluster.end_all(signal);
                 let starting = clock.now();

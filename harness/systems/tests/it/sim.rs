@@ -58,13 +58,13 @@ fn whole_is_one_primary_that_all_others_follow() {
     let mut idle = whole.clone();
     idle.nodes[0].streaming = false;
     let two = view(vec![node(1, true), node(2, true), node(3, false)]);
-    let none = view(vec![node(1, false), node(2, false), node(3, false)]);
+    let leaderless = view(vec![node(1, false), node(2, false), node(3, false)]);
     for (wrong, why) in [
         (split, "n1 says otherwise"),
         (down, "n3 is down"),
         (idle, "n1 does not follow"),
         (two, "2 nodes take writes"),
-        (none, "0 nodes take writes"),
+        (leaderless, "0 nodes take writes"),
     ] {
         let said = system.whole(&wrong).unwrap_err();
         assert!(said.contains(why), "{said}");

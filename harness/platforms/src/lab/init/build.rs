@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
@@ -97,8 +98,9 @@ fn build_network(config: &LabConfig, switch: &OwnedFd) -> io::Result<Vec<(String
     for (name, _) in &places {
         let path = namespace_path(name);
         namespaces::unshare(&[Kind::Net])?;
-        namespaces::keep_at(Kind::Net, &path).map_err(doing(&format!("name the network namespace {name}")))?;
-        networks.push((name.clone(), namespaces::open_own(Kind::Net)?));
+        let network = namespaces::open_own(Kind::Net)?;
+        namespaces::keep_at(network.as_fd(), &path).map_err(doing(&format!("name the network namespace {name}")))?;
+        networks.push((name.clone(), network));
         namespaces::enter(switch.as_fd())?;
         let line = write!(
             script,
@@ -126,6 +128,11 @@ pub(crate) fn namespace_path(name: &str) -> PathBuf {
     Path::new(NAMESPACES).join(name)
 }
 
+/// Where the mount namespace of a node has its name.
+pub(crate) fn mounts_path(name: &str) -> PathBuf {
+    Path::new(NAMESPACES).join(format!("{name}.mounts"))
+}
+
 /// Gives a node mounts, IPC and a host name of its own, and comes back.
 fn build_node(config: &NodeConfig, home: &File, logs: File) -> io::Result<NodePlace> {
     let own = [Kind::Ipc, Kind::Uts, Kind::Mount];
@@ -139,7 +146,11 @@ fn build_node(config: &NodeConfig, home: &File, logs: File) -> io::Result<NodePl
     for back in [&ipc, &uts, &mnt] {
         namespaces::enter(back.as_fd()).map_err(doing("come back from the node"))?;
     }
-    Ok(NodePlace { config: config.clone(), namespaces: made?, logs })
+    let namespaces = made?;
+    // A link to init's descriptor and no bind mount: the kernel refuses to mount a mount namespace in one that it takes
+    // for a newer one, by numbers that Linux 6.18 does not give out in order (EINVAL, about one time in ten).
+    symlink(format!("/proc/1/fd/{}", namespaces[2].as_raw_fd()), mounts_path(config.name.as_str()))?;
+    Ok(NodePlace { config: config.clone(), namespaces, logs })
 }
 
 fn fill_node(config: &NodeConfig, shown: &Path) -> io::Result<()> {
