@@ -25,7 +25,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     if let Some(path) = &args.junit {
         written::try_file(path)?;
     }
-    let interrupts = Interrupts::default();
+    let interrupts = listening()?;
     let mut tally = Tally::default();
     for scenario in &scenarios {
         if interrupts.count() > 0 {
@@ -47,6 +47,14 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
         output::print(&tally.summary(Terminal::stdout().style));
     }
     Ok(ExitCode::from(tally.exit_code()))
+}
+
+/// Interrupts that Ctrl-C and SIGTERM raise.
+pub(crate) fn listening() -> Result<Interrupts, Failure> {
+    let interrupts = Interrupts::default();
+    let installed = interrupts.install();
+    installed.map_err(|error| Failure::new(exit::ENVIRONMENT, "Ctrl-C cannot be listened for").because(&error))?;
+    Ok(interrupts)
 }
 
 fn one(args: &RunArgs, scenario: &Arc<Scenario>, interrupts: &Interrupts) -> Result<ScenarioRecord, Failure> {

@@ -21,7 +21,7 @@ use firedrill_scenarios::Overrides;
 
 use crate::args::{DownArgs, UpArgs};
 use crate::failure::Failure;
-use crate::run::failure_of;
+use crate::run::{failure_of, listening};
 use crate::terminal::Terminal;
 use crate::{loaded, output};
 
@@ -45,13 +45,8 @@ pub(crate) fn up(args: &UpArgs) -> Result<ExitCode, Failure> {
         .enable_all()
         .build()
         .map_err(|error| failure_of(&RunError::Runtime(error)))?;
-    runtime.block_on(async {
-        let interrupts = Interrupts::default();
-        tokio::select! {
-            result = bring_up(&scenario, !args.no_template, &interrupts) => result,
-            () = interrupts.clone().listen() => Err(Failure::new(exit::ABORTED, "interrupted")),
-        }
-    })
+    let interrupts = listening()?;
+    runtime.block_on(bring_up(&scenario, !args.no_template, &interrupts))
 }
 
 async fn bring_up(scenario: &Scenario, use_template: bool, interrupts: &Interrupts) -> Result<ExitCode, Failure> {

@@ -90,7 +90,7 @@ impl fmt::Display for Action {
         match self {
             Self::Cut { links } => {
                 let links: Vec<String> = links.iter().map(ToString::to_string).collect();
-                write!(f, "cut {}", links.join(" "))
+                write!(f, "cut {}", links.join(", "))
             }
             Self::Kill { node, process, signal, stay_down } => {
                 let stay = if *stay_down { ", keep it down" } else { "" };

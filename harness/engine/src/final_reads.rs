@@ -18,16 +18,19 @@ use crate::recorder::Recorder;
 const LOOK: Duration = Duration::from_secs(2);
 const READ: Duration = Duration::from_secs(60);
 
-/// Waits until the system calls itself whole.
+/// Waits until the system calls itself whole; `show` is called at every look.
 pub(crate) async fn whole(
     scenario: &Scenario,
     dialer: &dyn Dialer,
     clock: Clock,
     limit: Duration,
+    show: impl Fn(&ClusterView),
 ) -> Result<ClusterView, TimedOut> {
     let system = &scenario.cluster.system;
+    let show = &show;
     wait::until("a whole cluster", clock, limit, Duration::from_millis(100), || async {
         let view = system.view(dialer, clock, LOOK).await;
+        show(&view);
         system.whole(&view).map_err(|why| format!("{why} ({})", view.in_words()))?;
         Ok(view)
     })
@@ -42,7 +45,7 @@ pub(crate) async fn caught_up(
     limit: Duration,
 ) -> Result<ClusterView, TimedOut> {
     let began = clock.now();
-    let settled = whole(scenario, dialer, clock, limit).await?;
+    let settled = whole(scenario, dialer, clock, limit, |_| {}).await?;
     let wanted = settled.primary().and_then(|primary| primary.position);
     let left = limit.saturating_sub(clock.now().since(began)).max(Duration::from_secs(1));
     let system = &scenario.cluster.system;

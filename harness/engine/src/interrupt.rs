@@ -1,6 +1,7 @@
 //! Ctrl-C and SIGTERM: the first asks the run to heal, judge what there is and end; the second asks it to skip everything
 //! but healing. Nothing makes it skip healing.
 
+use std::io;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -37,8 +38,16 @@ impl Interrupts {
         }
     }
 
-    /// Turns SIGINT and SIGTERM into interrupts until dropped. Must be called inside a runtime.
-    pub async fn listen(self) {
+    /// Turns SIGINT and SIGTERM into interrupts for the rest of the process's life, on a thread of its own: also between
+    /// repeats and while reports are written.
+    pub fn install(&self) -> io::Result<()> {
+        let listener = self.clone();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        std::thread::Builder::new().name("signals".into()).spawn(move || runtime.block_on(listener.listen()))?;
+        Ok(())
+    }
+
+    async fn listen(self) {
         use tokio::signal::unix::{SignalKind, signal};
         let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
         else {

@@ -147,12 +147,11 @@ impl Files {
             failed = self.flush(trouble).is_err();
         }
         let written = if failed { Err(()) } else { self.flush(trouble) };
-        let synced = written.and_then(|()| {
-            note(trouble, self.history.sync_all())?;
-            note(trouble, self.events.sync_all())
-        });
-        // What went wrong is in `trouble`, which the run reads at its end.
-        drop(synced);
+        if written.is_ok() {
+            let synced = self.history.sync_all().and_then(|()| self.events.sync_all());
+            // What went wrong is in `trouble`, which the run reads at its end.
+            let (Ok(()) | Err(())) = note(trouble, synced);
+        }
     }
 
     fn take(&mut self, message: Message) -> Option<RunTime> {

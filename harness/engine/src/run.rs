@@ -24,7 +24,7 @@ use crate::interrupt::Interrupts;
 use crate::journal::Journal;
 use crate::load::{Load, LoadInput};
 use crate::meter::{Gate, Meter};
-use crate::observe::Observer;
+use crate::observe::{Observer, Progress, Tick};
 use crate::recorder::{Recorder, Writer};
 use crate::storm::Storm;
 use crate::watch::{INTERVAL, Lookout, Stage};
@@ -164,12 +164,26 @@ impl Run {
         let dialer = self.platform.dialer();
         tokio::select! {
             biased;
-            whole = final_reads::whole(&self.scenario, dialer.as_ref(), self.clock, limit) => match whole {
+            whole = final_reads::whole(&self.scenario, dialer.as_ref(), self.clock, limit, |view| self.show(view)) => match whole {
                 Ok(_) => Ok(()),
                 Err(timed_out) => Err(timed_out.to_string()),
             },
             incident = self.platform.incident() => Err(self.incident_words(&incident)),
         }
+    }
+
+    /// Shows a cluster on its way to become whole.
+    fn show(&self, view: &ClusterView) {
+        self.observer.show(&Progress::Tick(Tick {
+            at: self.clock.now(),
+            phase: self.phase(),
+            ok_per_second: 0.0,
+            bad_per_second: 0.0,
+            primary: view.primary().map(|node| node.name.to_string()),
+            cluster: view.in_words(),
+            active: Vec::new(),
+            storm: None,
+        }));
     }
 
     fn incident_words(&self, incident: &Incident) -> String {
@@ -383,7 +397,7 @@ impl Drill<'_> {
         let waiting = async {
             let limit = run.scenario.cluster.settle;
             // Not whole in time is found again, and recorded, by the final reads.
-            if final_reads::whole(&run.scenario, self.dialer.as_ref(), run.clock, limit).await.is_ok()
+            if final_reads::whole(&run.scenario, self.dialer.as_ref(), run.clock, limit, |_| {}).await.is_ok()
                 && run.scenario.load.duration.is_none()
             {
                 run.clock.sleep(TAIL).await;

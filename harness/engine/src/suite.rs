@@ -200,11 +200,7 @@ impl SuitePlan<'_> {
                 use_template: self.options.use_template,
                 stage: watch::Sender::new(crate::watch::Stage::default()),
             };
-            let mut listening = tokio::task::JoinSet::new();
-            listening.spawn(self.options.interrupts.clone().listen());
-            let lost = run.run(journal, writer).await.err();
-            listening.shutdown().await;
-            Ok(lost)
+            Ok(run.run(journal, writer).await.err())
         })
     }
 

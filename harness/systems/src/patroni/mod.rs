@@ -180,3 +180,27 @@ impl System for Patroni {
         ]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use firedrill_core::spec::Mistakes;
+    use toml::de::DeTable;
+
+    use super::*;
+
+    #[test]
+    fn the_example_parses() {
+        let table = DeTable::parse(ENTRY.example).unwrap();
+        let mistakes = Mistakes::default();
+        let mut file = Fields::new(table.get_ref(), 0..0, "the file", &mistakes);
+        let mut cluster = file.table("cluster", "[cluster]").unwrap();
+        let mut options = cluster.table("patroni", "[cluster.patroni]").unwrap();
+        let system = (ENTRY.parse)(&mut options, &NodeName::numbered(3)).unwrap();
+        options.finish();
+        assert_eq!(mistakes.into_sorted(), []);
+        assert_eq!(system.recovery_bound(), Duration::from_secs(55));
+        assert!(system.shell_hints()[0].contains("host=10.77.0.1,10.77.0.2,10.77.0.3"));
+        let recipe = system.lab().unwrap();
+        assert_eq!((recipe.programs.len(), recipe.units.len()), (3, 6));
+    }
+}
