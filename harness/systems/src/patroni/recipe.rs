@@ -82,6 +82,9 @@ fn etcd_unit(programs: &Programs, place: &Place, places: &[Place]) -> Unit {
     ];
     let mut argv = vec![program(programs.etcd.as_deref(), "etcd")];
     argv.extend(flags.iter().flat_map(|(flag, value)| [(*flag).to_owned(), (*value).to_owned()]));
+    // Not the default before etcd 3.5, but what operators set: without it a member that comes back from a partition
+    // deposes the leader, and Patroni demotes the primary because its consensus store is away for a moment.
+    argv.push("--pre-vote=true".to_owned());
     Unit {
         node: place.node.clone(),
         name: "etcd".to_owned(),
