@@ -16,6 +16,8 @@ use crate::figures::{count, measured, millis, phase_word, runs, seconds};
 
 /// Lines of evidence on the last screen; the rest is in `run.json`.
 const EVIDENCE_SHOWN: usize = 5;
+/// As [`EVIDENCE_SHOWN`], for a run that did not come through: its evidence may hold the logs of the servers.
+const RUN_EVIDENCE_SHOWN: usize = 20;
 /// Where a line's text begins after its verdict.
 const INDENT: usize = 9;
 /// Characters of a list before it goes on in the next line.
@@ -279,9 +281,11 @@ fn evidence_lines(canvas: &mut Canvas, culprit: Option<&Case>) {
     if evidence.is_empty() {
         canvas.line(INDENT, culprit.map_or("none", |case| &case.summary));
     }
-    evidence.iter().take(EVIDENCE_SHOWN).for_each(|line| canvas.line(INDENT, line));
-    if evidence.len() > EVIDENCE_SHOWN {
-        canvas.line(INDENT, &format!("… {} more in run.json", evidence.len() - EVIDENCE_SHOWN));
+    let of_run = culprit.is_some_and(|case| case.kind == Kind::Run);
+    let shown = if of_run { RUN_EVIDENCE_SHOWN } else { EVIDENCE_SHOWN };
+    evidence.iter().take(shown).for_each(|line| canvas.line(INDENT, line));
+    if evidence.len() > shown {
+        canvas.line(INDENT, &format!("… {} more in run.json", evidence.len() - shown));
     }
 }
 

@@ -85,9 +85,10 @@ pub(crate) fn read(context: &Context<'_>, root: &mut Fields<'_, '_>) -> Draft {
         }
         fields.finish();
     } else {
-        // The options table of a system whose name is wrong is not a mistake of its own.
+        // The options table of a system whose name is wrong is not a mistake of its own, by its right name or the wrong.
+        let wrong = named.as_ref().map(|named| named.value.as_str());
         for key in fields.untaken() {
-            if context.registries.systems.iter().any(|entry| entry.name == key.value) || named.is_some() {
+            if context.registries.systems.iter().any(|entry| entry.name == key.value) || wrong == Some(&key.value) {
                 fields.raw(&key.value);
             }
         }

@@ -4,6 +4,7 @@ pub mod accounts;
 pub mod cgroup;
 pub mod children;
 pub mod clock;
+pub mod copy;
 pub mod dirs;
 pub mod identity;
 pub mod ip;

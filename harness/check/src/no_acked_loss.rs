@@ -3,6 +3,7 @@
 use firedrill_core::check::{Check, CheckEntry, Finding, Question};
 use firedrill_core::record::Recorded;
 use firedrill_core::spec::Fields;
+use firedrill_core::time::RunTime;
 use firedrill_core::verdict::Verdict;
 
 use crate::calls::number;
@@ -49,6 +50,9 @@ impl Check for NoAckedLoss {
             if found.unattributed > 0 {
                 finding = finding.figure("lost:unattributed", number(found.unattributed));
             }
+        }
+        if let Some(first) = found.lost.iter().map(|lost| lost.acked).min() {
+            finding = finding.figure("at", first.since(RunTime::ZERO).as_secs_f64());
         }
         for lost in found.lost.iter().take(EXAMPLES) {
             finding = finding.evidence(lost.to_string());

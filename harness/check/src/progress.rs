@@ -162,11 +162,10 @@ fn go(run: &Recorded, part: Part, min: Rate, grace: Duration) -> Finding {
         let finding = Finding::new(ENTRY.name, Verdict::Fail, format!("{}; at least {min}", broken.join(", ")));
         let faults = faults_words(run, pause_from);
         let (from, to) = (part.from, part.to);
-        finding.evidence(format!("judged from {from} to {to}")).evidence(format!(
-            "longest pause {} from {pause_from}, allowed {}{faults}",
-            human(pause),
-            human(allowed)
-        ))
+        finding
+            .evidence(format!("judged from {from} to {to}"))
+            .evidence(format!("longest pause {} from {pause_from}, allowed {}{faults}", human(pause), human(allowed)))
+            .figure("at", pause_from.since(RunTime::ZERO).as_secs_f64())
     };
     finding.figure("rate", average).figure("rate-at-end", at_end).figure("longest-pause", seconds(pause))
 }
@@ -190,6 +189,9 @@ fn stall(run: &Recorded, part: Part) -> Finding {
         let words = format!("{} writes were acknowledged in {length} in which none may be", went.len());
         Finding::new(ENTRY.name, Verdict::Fail, words)
     };
+    if let Some(first) = went.iter().map(|call| call.invoked).min() {
+        finding = finding.figure("at", first.since(RunTime::ZERO).as_secs_f64());
+    }
     for call in went.iter().take(EXAMPLES) {
         let at = call.acked().unwrap_or_default();
         let node = call.served_by.as_ref().map_or_else(|| "?".to_owned(), ToString::to_string);

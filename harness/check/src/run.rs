@@ -22,7 +22,9 @@ pub fn run_finding(run: &Recorded, losses: &Losses, torn: &[String]) -> Finding 
     problems.extend(torn.iter().map(|what| (Verdict::Invalid, format!("part of the record is lost: {what}"))));
     problems.sort_by_key(|(verdict, _)| std::cmp::Reverse(*verdict));
     let load = load_record(run);
-    let (verdict, summary) = problems.first().cloned().unwrap_or_else(|| {
+    let headline = |words: &str| words.lines().next().unwrap_or_default().to_owned();
+    let worst = problems.first().map(|(verdict, words)| (*verdict, headline(words)));
+    let (verdict, summary) = worst.unwrap_or_else(|| {
         let (invoked, ok) = (load.invoked, load.ok);
         (Verdict::Pass, format!("{invoked} operations, {ok} acknowledged, {:.1} writes/s", load.ok_per_second))
     });
@@ -33,7 +35,9 @@ pub fn run_finding(run: &Recorded, losses: &Losses, torn: &[String]) -> Finding 
     if losses.decided.is_ok() {
         finding = finding.figure(LOST_ACKNOWLEDGED, number(losses.lost.len()));
     }
-    problems.into_iter().fold(finding, |finding, (_, words)| finding.evidence(words))
+    // A problem of several lines brings the logs of the servers with it.
+    let lines = problems.iter().flat_map(|(_, words)| words.lines());
+    lines.fold(finding, |finding, line| finding.evidence(line))
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "a few kinds of event out of many")]

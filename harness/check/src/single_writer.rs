@@ -57,6 +57,9 @@ impl Check for SingleWriter {
             .figure("writes-judged", number(writes.len()))
             .figure("late-writes", number(late.len()))
             .figure("overtaken", number(overtaken.len()));
+        if let Some(first) = late.iter().map(|(old, _)| old.invoked).min() {
+            finding = finding.figure("at", first.since(RunTime::ZERO).as_secs_f64());
+        }
         for (old, new) in late.iter().take(EXAMPLES) {
             let faults = faults_words(run, old.invoked);
             finding = finding.evidence(format!("{old}, after {new}{faults}"));

@@ -1,7 +1,7 @@
 //! The only maker of injections: prepare → journal → apply, and back. Every effect is proven at its onset and its absence
 //! after the heal.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use firedrill_core::action::{Action, Effect, Presence, Undo};
@@ -53,17 +53,27 @@ pub(crate) struct Injection {
     undo: Undo,
 }
 
+impl Injection {
+    fn copy(&self) -> Self {
+        Self { fault: self.fault.clone(), step: self.step, from: self.from, undo: self.undo.clone() }
+    }
+}
+
+type Held = std::sync::Mutex<Vec<Injection>>;
+
 /// Performs and undoes actions for one run.
 pub(crate) struct Injector {
     platform: Arc<dyn Platform>,
     journal: Mutex<Option<Journal>>,
+    /// What may be in force, and what to undo it with; kept here as well because the task of a fault may panic.
+    in_force: Held,
     recorder: Recorder,
     clock: Clock,
 }
 
 impl Injector {
     pub(crate) fn new(platform: Arc<dyn Platform>, journal: Journal, recorder: Recorder, clock: Clock) -> Self {
-        Self { platform, journal: Mutex::new(Some(journal)), recorder, clock }
+        Self { platform, journal: Mutex::new(Some(journal)), in_force: Held::default(), recorder, clock }
     }
 
     /// Injects one step of a fault. `hold` is how long it will be held, if that is known.
@@ -85,6 +95,7 @@ impl Injector {
         self.write(&Entry::Intent { undo: injection.undo.clone() })
             .await
             .map_err(|source| InjectError::Journal { action: action.clone(), source })?;
+        self.in_force.lock().unwrap_or_else(PoisonError::into_inner).push(injection.copy());
         let deadline = hold.map(|hold| hold + AGENT_MARGIN);
         let applied = match self.platform.apply(&injection.undo, deadline).await {
             Ok(applied) => applied,
@@ -131,6 +142,7 @@ impl Injector {
     /// journal for `firedrill heal`.
     pub(crate) async fn heal(&self, injection: Injection) {
         let Injection { fault, step, undo, .. } = &injection;
+        self.in_force.lock().unwrap_or_else(PoisonError::into_inner).retain(|held| held.undo.tag != undo.tag);
         let mut tries = 0;
         let reverted = loop {
             tries += 1;
@@ -155,6 +167,14 @@ impl Injector {
             Err(error) => {
                 self.recorder.event(Event::HealFailed { fault: fault.clone(), reason: words(&error) });
             }
+        }
+    }
+
+    /// Undoes, last first, what nobody has given back: its task has panicked.
+    pub(crate) async fn heal_forgotten(&self) {
+        let mut forgotten = std::mem::take(&mut *self.in_force.lock().unwrap_or_else(PoisonError::into_inner));
+        while let Some(injection) = forgotten.pop() {
+            self.heal(injection).await;
         }
     }
 

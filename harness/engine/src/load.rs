@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use firedrill_core::cluster::NodeName;
+use firedrill_core::event::Phase;
 use firedrill_core::history::{Call, Op, Outcome, ProcessId, Route, SHED};
 use firedrill_core::platform::{Dialer, Vantage};
 use firedrill_core::scenario::{LoadSpec, Pace, RouteKind, client_routes};
@@ -20,7 +21,7 @@ use tokio::task::JoinSet;
 
 use crate::flag::Flag;
 use crate::meter::Meter;
-use crate::recorder::Recorder;
+use crate::recorder::{Recorder, all_joined};
 
 /// A client that could not connect waits so long before it tries again in a closed loop.
 const RECONNECT: Duration = Duration::from_millis(10);
@@ -108,9 +109,9 @@ impl Load {
     }
 
     /// Lets nothing more come due, and waits until what is in flight has ended (bounded by the operations' deadline).
-    pub(crate) async fn stop(mut self) {
+    pub(crate) async fn stop(mut self, recorder: &Recorder, phase: Phase) {
         self.stop.raise();
-        let drained = async { while self.tasks.join_next().await.is_some() {} };
+        let drained = all_joined(&mut self.tasks, recorder, phase);
         if tokio::time::timeout(self.timeout + Duration::from_secs(1), drained).await.is_err() {
             self.tasks.abort_all();
         }

@@ -11,10 +11,11 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use firedrill_core::codec::HistoryEncoder;
-use firedrill_core::event::{Event, Stamped};
+use firedrill_core::event::{Event, Phase, Stamped};
 use firedrill_core::history::Call;
 use firedrill_core::system::Sink;
 use firedrill_core::time::{Clock, RunTime};
+use tokio::task::JoinSet;
 
 use crate::folder::{EVENTS_FILE, HISTORY_FILE};
 use crate::observe::{Observer, Progress};
@@ -122,6 +123,16 @@ impl Writer {
             return Err("the recording thread panicked".to_owned());
         }
         self.trouble.words().map_or(Ok(()), Err)
+    }
+}
+
+/// Waits until every task has ended. One that panicked may have forgotten what it was to record: the run proves nothing.
+pub(crate) async fn all_joined(tasks: &mut JoinSet<()>, recorder: &Recorder, phase: Phase) {
+    while let Some(ended) = tasks.join_next().await {
+        if ended.is_err_and(|error| error.is_panic()) {
+            let reason = "a part of firedrill panicked, which is a bug".to_owned();
+            recorder.event(Event::Broken { phase, reason });
+        }
     }
 }
 

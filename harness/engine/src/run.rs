@@ -2,10 +2,10 @@
 //! the verdict is computed from there afterwards.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use firedrill_core::cluster::ClusterView;
+use firedrill_core::cluster::{ClusterView, NodeName};
 use firedrill_core::event::{Event, Phase};
 use firedrill_core::history::{Outcome, Route};
 use firedrill_core::platform::{Dialer, Incident, Inventory, Platform, Residue, StartError, Started, Vantage};
@@ -13,7 +13,7 @@ use firedrill_core::scenario::Scenario;
 use firedrill_core::seed::Seed;
 use firedrill_core::system::Sink;
 use firedrill_core::time::{Clock, Wall};
-use firedrill_core::wait;
+use firedrill_core::wait::{self, TimedOut};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -25,14 +25,21 @@ use crate::journal::Journal;
 use crate::load::{Load, LoadInput};
 use crate::meter::{Gate, Meter};
 use crate::observe::{Observer, Progress, Tick};
-use crate::recorder::{Recorder, Writer};
+use crate::recorder::{Recorder, Writer, all_joined};
 use crate::storm::Storm;
 use crate::watch::{INTERVAL, Lookout, Stage};
 
 /// The load goes on so long after everything is healed and whole, unless the scenario fixes its length.
 const TAIL: Duration = Duration::from_secs(3);
 const SETUP: Duration = Duration::from_secs(20);
+/// Lines of each log of a node that ended at the start.
 const LOG_LINES: usize = 15;
+/// Lines of each log when nothing ended and yet the cluster did not become whole.
+const LOG_LINES_OF_MANY: usize = 3;
+/// Nodes whose logs are shown then.
+const MOST_NODES_SHOWN: usize = 3;
+/// Incidents that may wait to be forgotten, more than there are servers.
+const MOST_INCIDENTS: usize = 1000;
 
 /// One run's parts, made by [`crate::suite`].
 pub(crate) struct Run {
@@ -110,7 +117,8 @@ impl Run {
         let drill = Drill { run: self, injector, dialer, meter, views, agent };
         // A cut run has recorded why; it goes on to stop either way.
         let (Ok(()) | Err(Cut)) = drill.run().await;
-        background.shutdown().await;
+        background.abort_all();
+        all_joined(&mut background, &self.recorder, self.phase()).await;
         Some(before)
     }
 
@@ -153,6 +161,7 @@ impl Run {
                 // A template that does not start is of no use to anybody: once more from nothing.
                 self.platform.discard_template().await;
                 self.platform.stop().await.map_err(|error| words(&error))?;
+                self.forget_incidents().await;
                 self.platform.start(false).await.map_err(|error| start_words(&error))?;
                 self.become_whole(limit).await
             }
@@ -160,15 +169,35 @@ impl Run {
         }
     }
 
+    /// `Err` carries, from its second line on, what the nodes' logs say.
     async fn become_whole(&self, limit: Duration) -> Result<(), String> {
         let dialer = self.platform.dialer();
+        let last = Mutex::new(ClusterView::default());
+        let look = |view: &ClusterView| {
+            self.show(view);
+            view.clone_into(&mut last.lock().unwrap_or_else(PoisonError::into_inner));
+        };
         tokio::select! {
             biased;
-            whole = final_reads::whole(&self.scenario, dialer.as_ref(), self.clock, limit, |view| self.show(view)) => match whole {
+            whole = final_reads::whole(&self.scenario, dialer.as_ref(), self.clock, limit, look) => match whole {
                 Ok(_) => Ok(()),
-                Err(timed_out) => Err(timed_out.to_string()),
+                Err(timed_out) => {
+                    let view = last.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                    Err(self.not_whole_words(&timed_out, &view))
+                }
             },
             incident = self.platform.incident() => Err(self.incident_words(&incident)),
+        }
+    }
+
+    /// Forgets what was noticed of servers that have been stopped since.
+    async fn forget_incidents(&self) {
+        for _ in 0..MOST_INCIDENTS {
+            tokio::select! {
+                biased;
+                _ = self.platform.incident() => {}
+                () = std::future::ready(()) => return,
+            }
         }
     }
 
@@ -189,11 +218,30 @@ impl Run {
     fn incident_words(&self, incident: &Incident) -> String {
         match incident {
             Incident::UnitExited { node, unit, status } => {
-                let log = self.platform.last_log_lines(node, LOG_LINES).join("\n  ");
-                format!("{unit} on {node} ended at the start: {status}\n  {log}")
+                let mut log = self.platform.last_log_lines(node, LOG_LINES);
+                // What ended knows best why; the logs of its neighbours only matter if it said nothing.
+                let own = |line: &String| line.strip_prefix(unit.as_str()).is_some_and(|rest| rest.starts_with(':'));
+                if log.iter().any(own) {
+                    log.retain(own);
+                }
+                with_log(format!("{unit} on {node} ended at the start: {status}"), &log)
             }
             Incident::AgentDied { detail } => format!("the agent ended at the start: {detail}"),
         }
+    }
+
+    /// A server that tries again and again does not end: its log says why all the same.
+    fn not_whole_words(&self, timed_out: &TimedOut, view: &ClusterView) -> String {
+        let up = |node: &NodeName| view.node(node).is_some_and(|seen| seen.up);
+        let nodes = &self.scenario.cluster.nodes;
+        let down: Vec<&NodeName> = nodes.iter().filter(|node| !up(node)).collect();
+        let asked = if down.is_empty() { nodes.iter().collect() } else { down };
+        let mut log = Vec::new();
+        for node in asked.into_iter().take(MOST_NODES_SHOWN) {
+            let lines = self.platform.last_log_lines(node, LOG_LINES_OF_MANY);
+            log.extend(lines.into_iter().map(|line| format!("{node} {line}")));
+        }
+        with_log(timed_out.to_string(), &log)
     }
 
     async fn stop(&self, before: Option<Inventory>) {
@@ -221,11 +269,16 @@ fn start_words(error: &StartError) -> String {
     match error {
         StartError::Missing(missing) => {
             let lines = missing.iter().map(|missing| format!("{}: {}", missing.what, missing.remedy));
-            lines.collect::<Vec<_>>().join("\n  ")
+            lines.collect::<Vec<_>>().join("\n")
         }
-        StartError::UnitDied { log, .. } => format!("{error}\n  {}", log.join("\n  ")),
+        StartError::UnitDied { log, .. } => with_log(error.to_string(), log),
         StartError::Other { .. } => words(error),
     }
+}
+
+/// One line that says what happened, and then what the logs say, line by line.
+fn with_log(what: String, log: &[String]) -> String {
+    [&[what], log].concat().join("\n")
 }
 
 async fn incidents(platform: Arc<dyn Platform>, recorder: Recorder, died: watch::Sender<bool>) {
@@ -274,12 +327,12 @@ impl Drill<'_> {
         match whole_run {
             Ok(()) => {
                 let settled = self.settle_under_load().await;
-                load.stop().await;
+                load.stop(&run.recorder, run.phase()).await;
                 settled?;
                 self.finish().await
             }
             Err(cut) => {
-                load.stop().await;
+                load.stop(&run.recorder, run.phase()).await;
                 Err(cut)
             }
         }
@@ -326,6 +379,9 @@ impl Drill<'_> {
         let mut since = None;
         loop {
             clock.sleep(INTERVAL).await;
+            if let Some(trouble) = self.run.recorder.trouble() {
+                return Err(trouble);
+            }
             let now = clock.now();
             let (view, reading) = (self.views.borrow().clone(), self.meter.read(now));
             let mut unmet = Vec::new();
@@ -369,7 +425,7 @@ impl Drill<'_> {
         let mut task = JoinSet::new();
         task.spawn(async move { theirs.run(&scenario).await });
         let quiet = async {
-            while task.join_next().await.is_some() {}
+            all_joined(&mut task, &run.recorder, Phase::Storm).await;
             run.clock.sleep_until(planned).await;
         };
         let cut = tokio::select! {
@@ -384,9 +440,14 @@ impl Drill<'_> {
         storm.stop();
         run.enter(Phase::Heal);
         // Every task heals what it holds before it ends; each of its waits is bounded.
-        while task.join_next().await.is_some() {}
+        all_joined(&mut task, &run.recorder, Phase::Heal).await;
         storm.heal_rest().await;
+        self.injector.heal_forgotten().await;
         run.stage.send_modify(|stage| stage.storm = None);
+        if !cut && run.interrupts.count() > 0 {
+            run.recorder.event(Event::Interrupted { phase: Phase::Heal });
+            return Err(Cut);
+        }
         if cut { Err(Cut) } else { Ok(()) }
     }
 

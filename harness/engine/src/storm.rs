@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use firedrill_core::cluster::{ClusterView, NodeName, ProcessName, resolve};
-use firedrill_core::event::{Event, Moment};
+use firedrill_core::event::{Event, Moment, Phase};
 use firedrill_core::fault::{FaultPlan, Hold, PlanInput};
 use firedrill_core::platform::Dialer;
 use firedrill_core::scenario::{FaultSpec, Scenario, Start};
@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 
 use crate::flag::Flag;
 use crate::inject::{Injection, Injector, words};
-use crate::recorder::Recorder;
+use crate::recorder::{Recorder, all_joined};
 
 /// How long the cluster may take to show a target.
 const RESOLVE: Duration = Duration::from_secs(5);
@@ -98,7 +98,7 @@ impl Storm {
             let (storm, scenario) = (Arc::clone(self), Arc::clone(scenario));
             faults.spawn(async move { storm.live(&scenario, &scenario.faults[index]).await });
         }
-        while faults.join_next().await.is_some() {}
+        all_joined(&mut faults, &self.recorder, Phase::Storm).await;
     }
 
     /// Undoes what has no end of its own, last first.

@@ -78,8 +78,8 @@ pub struct Finished {
     pub record: ScenarioRecord,
     /// Its folder.
     pub folder: PathBuf,
-    /// Whether a person interrupted it.
-    pub interrupted: bool,
+    /// Why the repeats after the first ones could not be run.
+    pub cut_short: Option<RunError>,
 }
 
 /// Runs a scenario with all its repeats. `run.json` is not written here: reports are.
@@ -94,16 +94,26 @@ pub fn run_scenario(scenario: &Arc<Scenario>, options: &RunOptions) -> Result<Fi
     let text = plan.folder.join(SCENARIO_FILE);
     fs::write(&text, &scenario.text).map_err(|source| RunError::Folder { path: text, source })?;
     let mut runs = Vec::new();
-    for repeat in 0..scenario.objectives.repeat.max(1) {
+    let wanted = scenario.objectives.repeat.max(1);
+    let mut cut_short = None;
+    for repeat in 0..wanted {
         if options.interrupts.count() > 0 {
             break;
         }
-        runs.push(plan.repeat(repeat, &mechanisms)?);
+        match plan.repeat(repeat, &mechanisms) {
+            Ok(run) => runs.push(run),
+            Err(error) if runs.is_empty() => return Err(error),
+            // What the runs before it found is still worth its report.
+            Err(error) => {
+                cut_short = Some(error);
+                break;
+            }
+        }
     }
     let versions = runs.first().map(|run: &Repeat| run.versions.clone()).unwrap_or_default();
     let runs = runs.into_iter().map(|run| run.record).collect();
-    let record = verdict::scenario(scenario, plan.header(mechanisms, versions), runs);
-    Ok(Finished { record, folder: plan.folder.clone(), interrupted: options.interrupts.count() > 0 })
+    let record = verdict::scenario(scenario, plan.header(mechanisms, versions, wanted), runs);
+    Ok(Finished { record, folder: plan.folder.clone(), cut_short })
 }
 
 struct SuitePlan<'a> {
@@ -228,7 +238,12 @@ impl SuitePlan<'_> {
         format!("firedrill run {} --seed {seed} --repeat 1{flags}", self.scenario.file)
     }
 
-    fn header(&self, mechanisms: Vec<Mechanism>, versions: BTreeMap<String, String>) -> verdict::Header {
+    fn header(
+        &self,
+        mechanisms: Vec<Mechanism>,
+        versions: BTreeMap<String, String>,
+        wanted: u32,
+    ) -> verdict::Header {
         let ended = Wall::now().unix_nanos.saturating_sub(self.started.unix_nanos);
         let mut environment = environment();
         environment.extend(versions);
@@ -240,6 +255,7 @@ impl SuitePlan<'_> {
             seconds: Duration::from_nanos(ended).as_secs_f64(),
             environment,
             mechanisms,
+            wanted,
         }
     }
 }
@@ -312,6 +328,8 @@ pub fn judge_again(scenario: &Arc<Scenario>, folder: &Path) -> Result<ScenarioRe
     };
     let mut environment = manifest.environment.clone();
     environment.extend(versions);
+    // Of the folder of one repeat nothing more is wanted.
+    let wanted = if folder.join(MANIFEST_FILE).exists() { 1 } else { manifest.repeat.1 };
     let header = verdict::Header {
         id: manifest.id.clone(),
         seed: manifest.seed,
@@ -320,6 +338,7 @@ pub fn judge_again(scenario: &Arc<Scenario>, folder: &Path) -> Result<ScenarioRe
         seconds,
         environment,
         mechanisms: manifest.mechanisms,
+        wanted,
     };
     Ok(verdict::scenario(scenario, header, runs))
 }

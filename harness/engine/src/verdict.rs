@@ -8,6 +8,7 @@ use firedrill_core::record::{RUN_SCHEMA, Recorded, RunRecord, ScenarioRecord};
 use firedrill_core::scenario::Scenario;
 use firedrill_core::seed::Seed;
 use firedrill_core::time::Wall;
+use firedrill_core::verdict::Verdict;
 
 use crate::folder::Manifest;
 
@@ -20,6 +21,8 @@ pub(crate) struct Header {
     pub(crate) seconds: f64,
     pub(crate) environment: BTreeMap<String, String>,
     pub(crate) mechanisms: Vec<Mechanism>,
+    /// How many repeats there were to be.
+    pub(crate) wanted: u32,
 }
 
 /// Judges one recorded repeat.
@@ -39,10 +42,12 @@ pub(crate) fn run(
     judge(recorded, &input)
 }
 
-/// Draws the conclusion over all repeats.
+/// Draws the conclusion over all repeats. When some were not run, somebody ended it before its time.
 pub(crate) fn scenario(scenario: &Scenario, header: Header, runs: Vec<RunRecord>) -> ScenarioRecord {
     let Conclusion { verdict, expectation, objectives, distributions } =
         conclude(&runs, &scenario.objectives.bounds, scenario.expect.as_ref());
+    let all_run = runs.len() >= usize::try_from(header.wanted).unwrap_or(usize::MAX);
+    let verdict = if all_run { verdict } else { verdict.max(Verdict::Aborted) };
     ScenarioRecord {
         schema: RUN_SCHEMA,
         version: firedrill_core::VERSION.to_owned(),

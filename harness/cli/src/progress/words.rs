@@ -92,7 +92,10 @@ pub(super) fn event(event: &Event) -> Option<(Paint, String)> {
             let what: Vec<&str> = residue.iter().map(|each| each.what.as_str()).collect();
             (bad, format!("swept: left behind: {}", what.join("; ")))
         }
-        Event::Broken { phase, reason } => (bad, format!("broken in {}: {reason}", phase.word())),
+        // Further lines are logs, which the final screen shows.
+        Event::Broken { phase, reason } => {
+            (bad, format!("broken in {}: {}", phase.word(), reason.lines().next().unwrap_or_default()))
+        }
     })
 }
 

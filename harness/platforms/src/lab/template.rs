@@ -10,7 +10,7 @@ use std::time::UNIX_EPOCH;
 use firedrill_core::system::LabRecipe;
 use firedrill_core::time::Wall;
 use firedrill_sys::identity::Identity;
-use firedrill_sys::{dirs, namespaces};
+use firedrill_sys::{copy, dirs, namespaces};
 
 /// Raised when what is in a template changes its meaning.
 const LAYOUT: u32 = 1;
@@ -125,8 +125,7 @@ fn remove_if_there(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Copies a folder with modes and, as root, owners. Files are copied by the kernel, which shares blocks where the file
-/// system can (`copy_file_range`). Sockets and pipes belong to processes and are left out.
+/// Copies a folder with modes and, as root, owners. Sockets and pipes belong to processes and are left out.
 pub(super) fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
     let metadata = fs::symlink_metadata(from)?;
     let kind = metadata.file_type();
@@ -137,7 +136,7 @@ pub(super) fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
             copy_tree(&entry.path(), &to.join(entry.file_name()))?;
         }
     } else if kind.is_file() {
-        fs::copy(from, to)?;
+        copy::sparse(from, to)?;
     } else if kind.is_symlink() {
         symlink(fs::read_link(from)?, to)?;
     } else {
