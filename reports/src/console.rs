@@ -4,7 +4,7 @@
 
 use std::io::{self, Write};
 
-use firedrill_core::record::{CleanRecord, Distribution, Expectation, FaultRecord, RunRecord, ScenarioRecord};
+use firedrill_core::record::{CleanRecord, Distribution, Expectation, FaultRecord, RunRecord, ScenarioRecord, Tally};
 use firedrill_core::scenario::ObjectiveMeasure;
 use firedrill_core::verdict::Verdict;
 
@@ -207,17 +207,27 @@ fn load_section(canvas: &mut Canvas, record: &ScenarioRecord) {
         let load = &run.load;
         let which = if record.runs.len() > 1 { format!("run {}: ", run.repeat + 1) } else { String::new() };
         let [p50, p99, max] = load.latency;
+        let Tally { ok, fail, info, shed, .. } = load.router;
         let answers = format!(
             "{} acknowledged ({:.1}/s), {} failed, {} unknown, {} shed",
-            count(load.ok),
+            count(ok),
             load.ok_per_second,
-            count(load.fail),
-            count(load.info),
-            count(load.shed)
+            count(fail),
+            count(info),
+            count(shed)
         );
         let latency = format!("latency p50 {}, p99 {}, max {}", millis(p50), millis(p99), millis(max));
         canvas.line(INDENT, &format!("{which}{answers} · {latency}"));
+        if load.direct != Tally::default() {
+            canvas.line(INDENT, &format!("{which}{}", direct_words(&load.direct)));
+        }
     }
+}
+
+/// Replicas must refuse writes, so that a refusal there is not a failure.
+fn direct_words(direct: &Tally) -> String {
+    let (ok, refused, unanswered) = (count(direct.ok), count(direct.fail), count(direct.info));
+    format!("to each node directly, replicas included: {ok} acknowledged, {refused} refused, {unanswered} unknown")
 }
 
 fn clean_section(canvas: &mut Canvas, record: &ScenarioRecord) {

@@ -6,7 +6,7 @@
 
 use std::io::{self, Write};
 
-use firedrill_core::record::{Expectation, ScenarioRecord};
+use firedrill_core::record::{Expectation, ScenarioRecord, Tally};
 use firedrill_core::time::Wall;
 use firedrill_core::verdict::Verdict;
 use junit_report::{Report, TestCase, TestCaseBuilder, TestSuite};
@@ -18,15 +18,48 @@ use crate::{clean, culprit};
 
 /// Writes a file with the suite of one scenario.
 pub fn render(record: &ScenarioRecord, out: &mut dyn Write) -> io::Result<()> {
-    render_all(std::slice::from_ref(record), out)
+    render_all(std::slice::from_ref(record), &[], out)
 }
 
-/// Writes one file with a suite for each scenario, in order.
-pub fn render_all(records: &[ScenarioRecord], out: &mut dyn Write) -> io::Result<()> {
+/// Writes one file with a suite for each scenario, in order, and then one for each that was not run.
+pub fn render_all(records: &[ScenarioRecord], not_run: &[NotRun], out: &mut dyn Write) -> io::Result<()> {
     let mut report = Report::new();
     report.add_testsuites(records.iter().map(suite));
+    report.add_testsuites(not_run.iter().map(suite_not_run));
     report.write_xml(&mut *out).map_err(io::Error::other)?;
     out.write_all(b"\n")
+}
+
+/// A scenario that was meant and was not run, or of which no record came to be. CI must see it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NotRun {
+    /// Its file.
+    pub file: String,
+    /// Its name.
+    pub name: String,
+    /// When it was to be run, wall clock.
+    pub when: Wall,
+    /// The exit code it leads to.
+    pub code: u8,
+    /// Why, in one line.
+    pub reason: String,
+    /// What is missing, and what to do.
+    pub details: Vec<String>,
+}
+
+fn suite_not_run(scenario: &NotRun) -> TestSuite {
+    let mut suite = TestSuite::new(&clean::line(&scenario.name));
+    suite.package = clean::line(&scenario.file);
+    suite.hostname = "localhost".to_owned();
+    suite.set_timestamp(moment(scenario.when));
+    let message = clean::line(&scenario.reason);
+    let mut builder = TestCaseBuilder::error("run", Duration::ZERO, "NOT RUN", &message);
+    builder.set_classname(&class_name(&scenario.file));
+    let code = format!("exit code {}", scenario.code);
+    let lines = [&[scenario.reason.clone()][..], &scenario.details, &[code]].concat();
+    builder.set_trace(&clean::cdata(&lines.join("\n")));
+    suite.add_testcase(builder.build());
+    suite
 }
 
 fn suite(record: &ScenarioRecord) -> TestSuite {
@@ -198,12 +231,13 @@ fn run_lines(record: &ScenarioRecord, case: &Case) -> Vec<String> {
     let Some(run) = culprit::run_of(record, Some(case)) else { return Vec::new() };
     let load = &run.load;
     let [p50, p99, max] = load.latency;
+    let tally = |which: &str, tally: &Tally| {
+        let Tally { invoked, ok, fail, info, shed } = tally;
+        format!("{which}: {invoked} invoked, {ok} acknowledged, {fail} failed, {info} unknown, {shed} shed")
+    };
     vec![
-        format!("invoked = {}", load.invoked),
-        format!("acknowledged = {}", load.ok),
-        format!("failed = {}", load.fail),
-        format!("unknown = {}", load.info),
-        format!("shed = {}", load.shed),
+        tally("router", &load.router),
+        tally("direct to each node, replicas included", &load.direct),
         format!("acknowledged per second = {:.1}", load.ok_per_second),
         format!("latency p50, p99, max = {}, {}, {}", seconds(p50), seconds(p99), seconds(max)),
     ]

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use firedrill_core::check::Finding;
 use firedrill_core::event::{Event, Phase};
-use firedrill_core::history::{Call, Outcome};
+use firedrill_core::history::{Call, Outcome, Route};
 use firedrill_core::platform::Incident;
-use firedrill_core::record::{CleanRecord, LoadRecord, Recorded, seconds};
+use firedrill_core::record::{CleanRecord, LoadRecord, Recorded, Tally, seconds};
 use firedrill_core::verdict::Verdict;
 
 use crate::calls::{last_due, nearest_rank, number, number64, router_writes};
@@ -25,13 +25,17 @@ pub fn run_finding(run: &Recorded, losses: &Losses, torn: &[String]) -> Finding 
     let headline = |words: &str| words.lines().next().unwrap_or_default().to_owned();
     let worst = problems.first().map(|(verdict, words)| (*verdict, headline(words)));
     let (verdict, summary) = worst.unwrap_or_else(|| {
-        let (invoked, ok) = (load.invoked, load.ok);
-        (Verdict::Pass, format!("{invoked} operations, {ok} acknowledged, {:.1} writes/s", load.ok_per_second))
+        let Tally { invoked, ok, .. } = load.router;
+        let rate = load.ok_per_second;
+        let words = format!("{invoked} operations through the router, {ok} acknowledged, {rate:.1} writes/s");
+        (Verdict::Pass, words)
     });
     let mut finding = Finding::new("run", verdict, summary)
-        .figure("invoked", number64(load.invoked))
-        .figure("acknowledged", number64(load.ok))
-        .figure("shed", number64(load.shed));
+        .figure("invoked", number64(load.router.invoked))
+        .figure("acknowledged", number64(load.router.ok))
+        .figure("shed", number64(load.router.shed))
+        .figure("direct-invoked", number64(load.direct.invoked))
+        .figure("direct-answered", number64(load.direct.ok));
     if losses.decided.is_ok() {
         finding = finding.figure(LOST_ACKNOWLEDGED, number(losses.lost.len()));
     }
@@ -80,15 +84,19 @@ fn problems(run: &Recorded) -> Vec<(Verdict, String)> {
 pub fn load_record(run: &Recorded) -> LoadRecord {
     let mut record = LoadRecord::default();
     for call in &run.calls {
+        let tally = match call.route {
+            Route::Router => &mut record.router,
+            Route::Direct(_) => &mut record.direct,
+        };
         if call.is_shed() {
-            record.shed += 1;
+            tally.shed += 1;
             continue;
         }
-        record.invoked += 1;
+        tally.invoked += 1;
         match &call.completed {
-            Some((_, Outcome::Ok(_))) => record.ok += 1,
-            Some((_, Outcome::Fail(_))) => record.fail += 1,
-            Some((_, Outcome::Info(_))) | None => record.info += 1,
+            Some((_, Outcome::Ok(_))) => tally.ok += 1,
+            Some((_, Outcome::Fail(_))) => tally.fail += 1,
+            Some((_, Outcome::Info(_))) | None => tally.info += 1,
         }
     }
     let acked = router_writes(run).filter_map(|call| call.acked().map(|at| at.since(call.due)));

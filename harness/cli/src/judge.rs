@@ -23,7 +23,7 @@ pub(crate) fn judge(args: &JudgeArgs) -> Result<ExitCode, Failure> {
     let record = judge_again(&scenario, &args.run).map_err(|error| failure_of(&error))?;
     let places = written::reports(&record, &args.run)?;
     if let Some(path) = &args.junit {
-        written::junit_file(std::slice::from_ref(&record), path)?;
+        written::junit_file(std::slice::from_ref(&record), &[], path)?;
     }
     output::print(&console::screen(&record, Terminal::stdout().style, &[places]));
     Ok(ExitCode::from(record.verdict.exit_code()))

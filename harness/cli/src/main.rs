@@ -18,8 +18,10 @@ mod up;
 mod validate;
 mod written;
 
+use std::any::Any;
 use std::panic::{self, PanicHookInfo};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Parser as _;
 use firedrill_core::verdict::exit;
@@ -47,12 +49,17 @@ fn main() -> ExitCode {
         }
     };
     let done = panic::catch_unwind(|| perform(&cli.verb));
-    match done {
+    let code = match done {
         Ok(Ok(code)) => code,
         Ok(Err(failure)) => failure.report(),
         Err(_) => ExitCode::from(exit::BUG),
-    }
+    };
+    // Also on another thread, or in a task whose panic the runtime caught: no verdict of such a process counts.
+    if PANICKED.load(Ordering::SeqCst) { ExitCode::from(exit::BUG) } else { code }
 }
+
+/// Whether anything in this process has panicked.
+static PANICKED: AtomicBool = AtomicBool::new(false);
 
 fn perform(verb: &Verb) -> Result<ExitCode, Failure> {
     match verb {
@@ -70,20 +77,40 @@ fn perform(verb: &Verb) -> Result<ExitCode, Failure> {
 
 /// What is said when firedrill itself is wrong. What was injected is undone all the same: by the agent, whose lease ends.
 fn say_bug(info: &PanicHookInfo<'_>) {
-    let place = info.location().map(|place| format!(" at {place}")).unwrap_or_default();
-    let payload = info.payload();
-    let literal = payload.downcast_ref::<&str>().copied();
-    let what = literal.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
-    let version = firedrill_core::VERSION;
-    let thread = std::thread::current().name().unwrap_or("unnamed").to_owned();
-    output::error(&format!(
-        "firedrill {version} has a bug: {}{place} (thread {thread})\n  \
-         please report it, with the command and this message; RUST_BACKTRACE=1 adds where it came from\n  \
-         what was injected is undone by itself; `firedrill heal --all` makes sure\n",
-        firedrill_reports::clean::line(what),
-    ));
+    PANICKED.store(true, Ordering::SeqCst);
+    let place = info.location().map(ToString::to_string);
+    output::error(&bug_words(info.payload(), place.as_deref(), std::thread::current().name()));
     let trace = std::backtrace::Backtrace::capture();
     if trace.status() == std::backtrace::BacktraceStatus::Captured {
         output::error(&format!("{trace}\n"));
+    }
+}
+
+fn bug_words(payload: &dyn Any, place: Option<&str>, thread: Option<&str>) -> String {
+    let literal = payload.downcast_ref::<&str>().copied();
+    let what = literal.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
+    let what = firedrill_reports::clean::line(what);
+    let place = place.map(|place| format!(" at {place}")).unwrap_or_default();
+    let version = firedrill_core::VERSION;
+    let thread = thread.unwrap_or("unnamed");
+    format!(
+        "firedrill {version} has a bug: {what}{place} (thread {thread})\n  \
+         please report it, with the command and this message; RUST_BACKTRACE=1 adds where it came from\n  \
+         what was injected is undone by itself; `firedrill heal --all` makes sure\n"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bug_says_what_where_and_what_becomes_of_the_faults() {
+        let said = bug_words(&"no \u{1b}[2J way".to_owned(), Some("a.rs:1:2"), Some("recorder"));
+        let first = format!("firedrill {} has a bug: no ␛[2J way at a.rs:1:2 (thread recorder)", firedrill_core::VERSION);
+        assert_eq!(said.lines().next(), Some(first.as_str()));
+        assert!(said.contains("please report it") && said.contains("`firedrill heal --all`"), "{said}");
+        let nameless = bug_words(&7_u32, None, None);
+        assert!(nameless.contains("has a bug: no message (thread unnamed)"), "{nameless}");
     }
 }

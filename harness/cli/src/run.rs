@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use firedrill_core::record::ScenarioRecord;
 use firedrill_core::scenario::Scenario;
+use firedrill_core::time::Wall;
 use firedrill_core::verdict::{Verdict, exit};
 use firedrill_engine::interrupt::Interrupts;
 use firedrill_engine::observe::Observer;
 use firedrill_engine::{RunError, RunOptions, run_scenario};
 use firedrill_reports::console::{self, Paint, Style};
+use firedrill_reports::junit::NotRun;
 use firedrill_scenarios::Overrides;
 
 use crate::args::RunArgs;
@@ -29,24 +31,39 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let mut tally = Tally::default();
     for scenario in &scenarios {
         if interrupts.count() > 0 {
-            tally.skipped.push(scenario.file.clone());
+            tally.skipped.push(not_run(scenario, &interrupted()));
             continue;
         }
         match one(args, scenario, &interrupts) {
             Ok(record) => tally.records.push(record),
             Err(failure) => {
                 failure.report();
-                tally.failures.push((scenario.file.clone(), failure.code));
+                tally.failures.push(not_run(scenario, &failure));
             }
         }
     }
     if let Some(path) = &args.junit {
-        written::junit_file(&tally.records, path)?;
+        written::junit_file(&tally.records, &[&tally.failures[..], &tally.skipped].concat(), path)?;
     }
     if scenarios.len() > 1 {
         output::print(&tally.summary(Terminal::stdout().style));
     }
     Ok(ExitCode::from(tally.exit_code()))
+}
+
+fn interrupted() -> Failure {
+    Failure::new(exit::ABORTED, "not begun: interrupted before")
+}
+
+fn not_run(scenario: &Scenario, failure: &Failure) -> NotRun {
+    NotRun {
+        file: scenario.file.clone(),
+        name: scenario.name.clone(),
+        when: Wall::now(),
+        code: failure.code,
+        reason: failure.message.clone(),
+        details: failure.details.iter().chain(&failure.help).cloned().collect(),
+    }
 }
 
 /// Interrupts that Ctrl-C and SIGTERM raise.
@@ -73,6 +90,10 @@ fn one(args: &RunArgs, scenario: &Arc<Scenario>, interrupts: &Interrupts) -> Res
     let finished = run_scenario(scenario, &options);
     shown.close();
     let finished = finished.map_err(|error| failure_of(&error))?;
+    if let Some(error) = &finished.cut_short {
+        let left = "the repeats that were left could not be run";
+        Failure { message: left.to_owned(), ..failure_of(error) }.report();
+    }
     let reports = written::reports(&finished.record, &finished.folder);
     let places = reports.as_ref().map_or_else(|_| finished.folder.display().to_string(), Clone::clone);
     output::print(&format!("\n{}\n", console::screen(&finished.record, terminal.style, &[places])));
@@ -118,10 +139,10 @@ pub(crate) fn failure_of(error: &RunError) -> Failure {
 #[derive(Default)]
 struct Tally {
     records: Vec<ScenarioRecord>,
-    /// Scenarios that could not be run or reported, with the exit code of that.
-    failures: Vec<(String, u8)>,
+    /// Scenarios that could not be run or reported.
+    failures: Vec<NotRun>,
     /// Scenarios not begun because of an interrupt.
-    skipped: Vec<String>,
+    skipped: Vec<NotRun>,
 }
 
 impl Tally {
@@ -133,7 +154,7 @@ impl Tally {
         if worst != Verdict::Pass {
             return worst.exit_code();
         }
-        self.failures.iter().map(|(_, code)| *code).max().unwrap_or(exit::PASS)
+        self.failures.iter().map(|failure| failure.code).max().unwrap_or(exit::PASS)
     }
 
     fn summary(&self, style: Style) -> String {
@@ -149,10 +170,14 @@ impl Tally {
         lines.extend(
             self.failures
                 .iter()
-                .map(|(file, code)| line(Paint::Bad, "not run", &format!("{file}  (exit code {code}, see above)"))),
+                .map(|NotRun { file, code, .. }| {
+                    line(Paint::Bad, "not run", &format!("{file}  (exit code {code}, see above)"))
+                }),
         );
         lines.extend(
-            self.skipped.iter().map(|file| line(Paint::Doubt, "skipped", &format!("{file}  (interrupted before)"))),
+            self.skipped.iter().map(|NotRun { file, .. }| {
+                line(Paint::Doubt, "skipped", &format!("{file}  (interrupted before)"))
+            }),
         );
         lines.push(String::new());
         lines.join("\n")
@@ -165,9 +190,17 @@ mod tests {
 
     #[test]
     fn what_could_not_be_run_is_never_a_pass() {
-        let failed = |code| Tally { failures: vec![("a".to_owned(), code)], ..Tally::default() };
+        let not_run = |code| NotRun {
+            file: "a".to_owned(),
+            name: "A".to_owned(),
+            when: Wall { unix_nanos: 0 },
+            code,
+            reason: "why".to_owned(),
+            details: Vec::new(),
+        };
+        let failed = |code| Tally { failures: vec![not_run(code)], ..Tally::default() };
         assert_eq!(failed(exit::ENVIRONMENT).exit_code(), exit::ENVIRONMENT);
-        let skipped = Tally { skipped: vec!["a".to_owned()], ..Tally::default() };
+        let skipped = Tally { skipped: vec![not_run(exit::ABORTED)], ..Tally::default() };
         assert_eq!(skipped.exit_code(), exit::ABORTED);
     }
 }

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use firedrill_core::record::ScenarioRecord;
 use firedrill_core::verdict::exit;
-use firedrill_reports::{REPORTERS, junit};
+use firedrill_reports::junit::{self, NotRun};
+use firedrill_reports::REPORTERS;
 
 use crate::failure::Failure;
 
@@ -23,10 +24,10 @@ pub(crate) fn reports(record: &ScenarioRecord, folder: &Path) -> Result<String, 
     Ok(format!("{}: {}", folder.display(), names.join(", ")))
 }
 
-/// Writes one `JUnit` file of all scenarios.
-pub(crate) fn junit_file(records: &[ScenarioRecord], path: &Path) -> Result<(), Failure> {
+/// Writes one `JUnit` file of all scenarios, those that were not run included.
+pub(crate) fn junit_file(records: &[ScenarioRecord], not_run: &[NotRun], path: &Path) -> Result<(), Failure> {
     let mut bytes = Vec::new();
-    let written = junit::render_all(records, &mut bytes).and_then(|()| replace(path, &bytes));
+    let written = junit::render_all(records, not_run, &mut bytes).and_then(|()| replace(path, &bytes));
     written.map_err(|error| unwritable(path, &error))
 }
 

@@ -271,9 +271,9 @@ pub struct CleanRecord {
     pub summary: String,
 }
 
-/// What the clients saw.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
-pub struct LoadRecord {
+/// How operations ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Tally {
     /// Operations invoked.
     pub invoked: u64,
     /// Acknowledged.
@@ -284,6 +284,15 @@ pub struct LoadRecord {
     pub info: u64,
     /// Never made, because the queue was full.
     pub shed: u64,
+}
+
+/// What the clients saw.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct LoadRecord {
+    /// Operations through the router, as applications make them.
+    pub router: Tally,
+    /// Operations sent to one node each, whoever it is: replicas refuse those that write, and are right.
+    pub direct: Tally,
     /// Acknowledged per second over the whole load, router only.
     pub ok_per_second: f64,
     /// Latency from due time of acknowledged router operations, seconds: p50, p99, max.

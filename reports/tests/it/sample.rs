@@ -7,7 +7,7 @@ use firedrill_core::check::Finding;
 use firedrill_core::cluster::NodeName;
 use firedrill_core::platform::{Mechanism, Residue};
 use firedrill_core::record::{
-    CleanRecord, Distribution, Expectation, FaultRecord, LoadRecord, ObjectiveRecord, RUN_SCHEMA, Recovery, RunRecord,
+    CleanRecord, Distribution, Expectation, FaultRecord, LoadRecord, ObjectiveRecord, RUN_SCHEMA, Recovery, RunRecord, Tally,
     ScenarioRecord,
 };
 use firedrill_core::scenario::{Objective, ObjectiveMeasure, Statistic};
@@ -58,11 +58,8 @@ pub(crate) fn run(repeat: u32) -> RunRecord {
         ],
         clean: CleanRecord { verdict: Verdict::Pass, residue: vec![], summary: "nothing was left behind".to_owned() },
         load: LoadRecord {
-            invoked: 16_050,
-            ok: 15_980,
-            fail: 50,
-            info: 20,
-            shed: 3,
+            router: Tally { invoked: 16_050, ok: 15_980, fail: 50, info: 20, shed: 3 },
+            direct: Tally { invoked: 900, ok: 250, fail: 640, info: 10, shed: 0 },
             ok_per_second: 396.4,
             latency: [0.0021, 0.014, 2.31],
         },
