@@ -107,7 +107,8 @@ mod tests {
     #[test]
     fn bug_says_what_where_and_what_becomes_of_the_faults() {
         let said = bug_words(&"no \u{1b}[2J way".to_owned(), Some("a.rs:1:2"), Some("recorder"));
-        let first = format!("firedrill {} has a bug: no ␛[2J way at a.rs:1:2 (thread recorder)", firedrill_core::VERSION);
+        let first =
+            format!("firedrill {} has a bug: no ␛[2J way at a.rs:1:2 (thread recorder)", firedrill_core::VERSION);
         assert_eq!(said.lines().next(), Some(first.as_str()));
         assert!(said.contains("please report it") && said.contains("`firedrill heal --all`"), "{said}");
         let nameless = bug_words(&7_u32, None, None);

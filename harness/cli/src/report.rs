@@ -24,7 +24,7 @@ pub(crate) fn report(args: &ReportArgs) -> Result<ExitCode, Failure> {
     let records = args.runs.iter().map(|run| read(run)).collect::<Result<Vec<_>, _>>()?;
     let mut bytes = Vec::new();
     let rendered = if entry.name == "junit" {
-        junit::render_all(&records, &mut bytes)
+        junit::render_all(&records, &[], &mut bytes)
     } else if records.len() > 1 && entry.name != "console" {
         let message = format!("{} takes one run, not {}", entry.name, records.len());
         return Err(Failure::usage(message).help("only console and junit take several"));

@@ -167,17 +167,13 @@ impl Tally {
             let (paint, word) = (Paint::of(record.verdict), record.verdict.to_string());
             line(paint, &word, &format!("{}  {}", record.file, record.name))
         }));
+        lines.extend(self.failures.iter().map(|NotRun { file, code, .. }| {
+            line(Paint::Bad, "not run", &format!("{file}  (exit code {code}, see above)"))
+        }));
         lines.extend(
-            self.failures
+            self.skipped
                 .iter()
-                .map(|NotRun { file, code, .. }| {
-                    line(Paint::Bad, "not run", &format!("{file}  (exit code {code}, see above)"))
-                }),
-        );
-        lines.extend(
-            self.skipped.iter().map(|NotRun { file, .. }| {
-                line(Paint::Doubt, "skipped", &format!("{file}  (interrupted before)"))
-            }),
+                .map(|NotRun { file, .. }| line(Paint::Doubt, "skipped", &format!("{file}  (interrupted before)"))),
         );
         lines.push(String::new());
         lines.join("\n")

@@ -83,9 +83,7 @@ async fn bring_up(scenario: &Scenario, use_template: bool, interrupts: &Interrup
         return Err(failure.help(format!("the logs are in {}", run_dir.join("nodes").display())));
     }
     let style = Terminal::stdout().style;
-    let mut reach = firedrill_core::platform::Platform::how_to_reach(&lab);
-    reach.extend(scenario.cluster.system.shell_hints());
-    output::print(&describe(&id, &reach, &run_dir, style));
+    output::print(&describe(&id, &by_hand(scenario, &lab), &run_dir, style));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -198,6 +196,18 @@ fn look() -> Result<String, String> {
 fn fresh_id() -> String {
     let hash = fnv1a(format!("{} {}", Wall::now().unix_nanos, std::process::id()).as_bytes());
     format!("up{:06x}", hash >> 40)
+}
+
+/// Whole commands to copy: the system's own at the places where they work, then each place for one's own.
+fn by_hand(scenario: &Scenario, lab: &Lab) -> Vec<String> {
+    let places = lab.how_to_reach();
+    let mut lines = Vec::new();
+    for (node, command) in scenario.cluster.system.shell_hints() {
+        let place = places.iter().find(|place| place.node == node);
+        lines.extend(place.map(|place| format!("{} {command}", place.prefix)));
+    }
+    lines.extend(places.iter().map(|place| format!("{}: {} COMMAND", place.place, place.prefix)));
+    lines
 }
 
 fn describe(id: &str, reach: &[String], run_dir: &Path, style: Style) -> String {

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use firedrill_core::record::ScenarioRecord;
 use firedrill_core::verdict::exit;
-use firedrill_reports::junit::{self, NotRun};
 use firedrill_reports::REPORTERS;
+use firedrill_reports::junit::{self, NotRun};
 
 use crate::failure::Failure;
 

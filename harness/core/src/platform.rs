@@ -192,6 +192,17 @@ pub struct OpenRequest {
     pub clock: Clock,
 }
 
+/// How to run a command of one's own at a place of a running cluster.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Reach {
+    /// The node; `None` for where clients are.
+    pub node: Option<NodeName>,
+    /// The place in words: `as a client`, `on n1 (10.77.0.1)`.
+    pub place: String,
+    /// What to put before the command.
+    pub prefix: String,
+}
+
 /// A platform: acts on nodes. One value serves one run.
 #[async_trait]
 pub trait Platform: Send + Sync {
@@ -226,7 +237,7 @@ pub trait Platform: Send + Sync {
     /// The last `lines` lines of each unit's log of a node, for the last screen of a failed start.
     fn last_log_lines(&self, node: &NodeName, lines: usize) -> Vec<String>;
     /// Words on how to reach the running cluster by hand, for `firedrill up`.
-    fn how_to_reach(&self) -> Vec<String>;
+    fn how_to_reach(&self) -> Vec<Reach>;
 }
 
 /// A platform for one run, or what this environment lacks for it.

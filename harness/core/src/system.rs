@@ -79,8 +79,8 @@ pub trait System: Send + Sync {
     fn sim(&self) -> Option<SimRecipe>;
     /// How long recovery may take by the system's own settings (its lease and retries), for default deadlines.
     fn recovery_bound(&self) -> Duration;
-    /// Commands to reach it by hand inside the lab's client network: `psql -h 10.77.0.1 …`.
-    fn shell_hints(&self) -> Vec<String>;
+    /// Commands to reach it by hand, from the clients' network or (with a name) from inside that node.
+    fn shell_hints(&self) -> Vec<(Option<NodeName>, String)>;
 }
 
 /// Reads a system's options table for so many nodes.

@@ -16,6 +16,7 @@ use firedrill_core::seed::{ChaCha8Rng, Seed};
 use firedrill_core::system::{Client, System};
 use firedrill_core::time::{Clock, RunTime};
 use firedrill_core::workload::Workload;
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
@@ -71,6 +72,8 @@ pub(crate) struct LoadInput {
     pub(crate) recorder: Recorder,
     pub(crate) meter: Arc<Meter>,
     pub(crate) seed: Seed,
+    /// Where clients live: beside the rest of a run, so that neither delays the other.
+    pub(crate) home: Handle,
 }
 
 impl Load {
@@ -97,12 +100,13 @@ impl Load {
                     let queue = Arc::new(DueQueue::new(rate, size));
                     let due =
                         due_times(Arc::clone(&shared), Arc::clone(&queue), group.clone(), rate, Arc::clone(&stop));
-                    tasks.spawn(due);
+                    tasks.spawn_on(due, &input.home);
                     Some(queue)
                 }
             };
             for _ in 0..size {
-                tasks.spawn(client(Arc::clone(&shared), group.clone(), queue.clone(), Arc::clone(&stop)));
+                let client = client(Arc::clone(&shared), group.clone(), queue.clone(), Arc::clone(&stop));
+                tasks.spawn_on(client, &input.home);
             }
         }
         Self { tasks, stop, timeout: spec.timeout }

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -24,6 +24,9 @@ use crate::observe::{Observer, Progress};
 const QUEUE: usize = 200_000;
 /// How much of the run may be lost when the harness is killed.
 const FLUSH_EVERY: Duration = Duration::from_millis(100);
+/// The writing thread rests so long when it has taken everything, so that not every call has to wake it: on a machine
+/// shared with the servers a wake-up costs more than the writing.
+const REST: Duration = Duration::from_millis(20);
 
 enum Message {
     Call(Box<Call>),
@@ -119,6 +122,7 @@ impl Trouble {
 impl Writer {
     /// Waits until everything is on disk, once every [`Recorder`] is dropped. `Err` says what was lost.
     pub(crate) fn finish(self) -> Result<(), String> {
+        self.thread.thread().unpark();
         if self.thread.join().is_err() {
             return Err("the recording thread panicked".to_owned());
         }
@@ -148,7 +152,7 @@ impl Files {
     /// Ends when every sender is gone. After an error it goes on taking messages, so that senders never block.
     fn write_all(mut self, receiver: &Receiver<Message>, trouble: &Trouble) {
         let mut failed = false;
-        while let Ok(message) = receiver.recv() {
+        while let Some(message) = next(receiver) {
             let now = self.take(message);
             let due = now.is_some_and(|now| now.since(self.flushed) >= FLUSH_EVERY);
             if failed || !due {
@@ -186,6 +190,18 @@ impl Files {
         match self.encoder.take_block() {
             Some(block) => note(trouble, self.history.write_all(&block)),
             None => Ok(()),
+        }
+    }
+}
+
+/// The next message; `None` when every sender is gone. Rests before it waits for one.
+fn next(receiver: &Receiver<Message>) -> Option<Message> {
+    match receiver.try_recv() {
+        Ok(message) => Some(message),
+        Err(TryRecvError::Disconnected) => None,
+        Err(TryRecvError::Empty) => {
+            std::thread::park_timeout(REST);
+            receiver.recv().ok()
         }
     }
 }

@@ -14,6 +14,7 @@ use firedrill_core::seed::Seed;
 use firedrill_core::system::Sink;
 use firedrill_core::time::{Clock, Wall};
 use firedrill_core::wait::{self, TimedOut};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -53,6 +54,8 @@ pub(crate) struct Run {
     pub(crate) interrupts: Interrupts,
     pub(crate) use_template: bool,
     pub(crate) stage: watch::Sender<Stage>,
+    /// Where clients live.
+    pub(crate) clients: Handle,
 }
 
 /// Why a run ended before its time. Already recorded.
@@ -321,6 +324,7 @@ impl Drill<'_> {
                 recorder: run.recorder.clone(),
                 meter: Arc::clone(&self.meter),
                 seed: run.seed,
+                home: run.clients.clone(),
             },
         );
         let whole_run = self.steady_and_storm().await;

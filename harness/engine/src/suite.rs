@@ -165,6 +165,16 @@ impl SuitePlan<'_> {
         built.map_err(RunError::Runtime)
     }
 
+    /// Clients have a thread of their own: one, so that no answer wakes a second, and so that what blocks elsewhere (the
+    /// journal's fsync) does not look like a pause of the service. Virtual time has room for one runtime only.
+    fn runtime_of_clients(&self) -> Result<Option<Runtime>, RunError> {
+        if self.scenario.cluster.platform.virtual_time {
+            return Ok(None);
+        }
+        let built = Builder::new_multi_thread().worker_threads(1).thread_name("clients").enable_all().build();
+        built.map(Some).map_err(RunError::Runtime)
+    }
+
     fn repeat(&self, repeat: u32, mechanisms: &[Mechanism]) -> Result<Repeat, RunError> {
         let folder = self.folder.join((repeat + 1).to_string());
         make_folder(&folder)?;
@@ -192,6 +202,8 @@ impl SuitePlan<'_> {
     /// Runs once and records it. Returns what of the record was lost, if anything was.
     fn live(&self, folder: &Path, run_id: &str, seed: Seed) -> Result<Option<String>, RunError> {
         let runtime = self.runtime()?;
+        let apart = self.runtime_of_clients()?;
+        let clients = apart.as_ref().unwrap_or(&runtime).handle().clone();
         runtime.block_on(async {
             let clock = Clock::start();
             let (recorder, writer) = recorder::open(folder, clock, Arc::clone(&self.options.observer))
@@ -209,6 +221,7 @@ impl SuitePlan<'_> {
                 interrupts: self.options.interrupts.clone(),
                 use_template: self.options.use_template,
                 stage: watch::Sender::new(crate::watch::Stage::default()),
+                clients,
             };
             Ok(run.run(journal, writer).await.err())
         })
@@ -238,12 +251,7 @@ impl SuitePlan<'_> {
         format!("firedrill run {} --seed {seed} --repeat 1{flags}", self.scenario.file)
     }
 
-    fn header(
-        &self,
-        mechanisms: Vec<Mechanism>,
-        versions: BTreeMap<String, String>,
-        wanted: u32,
-    ) -> verdict::Header {
+    fn header(&self, mechanisms: Vec<Mechanism>, versions: BTreeMap<String, String>, wanted: u32) -> verdict::Header {
         let ended = Wall::now().unix_nanos.saturating_sub(self.started.unix_nanos);
         let mut environment = environment();
         environment.extend(versions);

@@ -256,18 +256,17 @@ fn nodes_are_reached_and_have_their_own_home(work: &Path) {
 /// Runs the commands that people are told.
 #[expect(clippy::disallowed_methods, reason = "what a person would type")]
 fn reach_by_hand(lab: &Lab) {
-    let run = |line: &str, more: &[&str]| {
-        let command = line.split_once(": ").unwrap().1.strip_suffix(" COMMAND").unwrap();
-        let mut arguments = command.split(' ');
+    let run = |prefix: &str, more: &[&str]| {
+        let mut arguments = prefix.split(' ');
         let output = Command::new(arguments.next().unwrap()).args(arguments).args(more).output().unwrap();
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     };
-    let words = lab.how_to_reach();
+    let places = lab.how_to_reach();
     let fetch = "import urllib.request; print(urllib.request.urlopen('http://10.77.0.2:8000/name').read().decode())";
-    assert_eq!(run(&words[0], &[PYTHON, "-c", fetch]), "home of n2");
-    assert!(words[2].starts_with("on n2 (10.77.0.2)"), "{words:?}");
-    assert_eq!(run(&words[2], &["cat", "/run/firedrill/home/www/name"]), "home of n2");
+    assert_eq!(run(&places[0].prefix, &[PYTHON, "-c", fetch]), "home of n2");
+    assert_eq!(places[2].place, "on n2 (10.77.0.2)");
+    assert_eq!(run(&places[2].prefix, &["cat", "/run/firedrill/home/www/name"]), "home of n2");
 }
 
 fn ends_are_reported_and_units_return_when_asked(work: &Path) {
@@ -484,7 +483,7 @@ fn up_lives_on_until_down(work: &Path) {
     assert_eq!(lab::sweep(), Vec::<String>::new());
     let record = lab::list().into_iter().find(|record| record.run_id == run).unwrap();
     assert_eq!(record.purpose, Purpose::Up);
-    assert!(record.reach[0].contains("nsenter"), "{record:?}");
+    assert!(record.reach[0].prefix.contains("nsenter"), "{record:?}");
     assert!(record.init.unwrap().is_alive());
     lab::down(&run).unwrap();
     nothing_left(&run);

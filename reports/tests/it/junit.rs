@@ -94,7 +94,7 @@ fn repeats_missing_from_some_runs_are_not_green() {
 #[test]
 fn several_scenarios_go_into_one_file() {
     let mut bytes = Vec::new();
-    render_all(&[sample::passing(), sample::failing()], &mut bytes).unwrap();
+    render_all(&[sample::passing(), sample::failing()], &[], &mut bytes).unwrap();
     let text = String::from_utf8(bytes).unwrap();
     let document = roxmltree::Document::parse(&text).unwrap();
     let suites: Vec<_> = document.descendants().filter(|node| node.has_tag_name("testsuite")).collect();

@@ -7,8 +7,8 @@ use firedrill_core::check::Finding;
 use firedrill_core::cluster::NodeName;
 use firedrill_core::platform::{Mechanism, Residue};
 use firedrill_core::record::{
-    CleanRecord, Distribution, Expectation, FaultRecord, LoadRecord, ObjectiveRecord, RUN_SCHEMA, Recovery, RunRecord, Tally,
-    ScenarioRecord,
+    CleanRecord, Distribution, Expectation, FaultRecord, LoadRecord, ObjectiveRecord, RUN_SCHEMA, Recovery, RunRecord,
+    ScenarioRecord, Tally,
 };
 use firedrill_core::scenario::{Objective, ObjectiveMeasure, Statistic};
 use firedrill_core::seed::Seed;

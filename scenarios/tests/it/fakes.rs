@@ -128,7 +128,7 @@ impl System for FakeSystem {
         Duration::from_secs(12)
     }
 
-    fn shell_hints(&self) -> Vec<String> {
+    fn shell_hints(&self) -> Vec<(Option<NodeName>, String)> {
         Vec::new()
     }
 }

@@ -1,7 +1,7 @@
 //! Starting the binary in a clean environment.
 
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Command, Output, Stdio};
 
 /// What the command printed and how it ended.
 pub(crate) struct Ended {
@@ -15,23 +15,69 @@ pub(crate) fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
 }
 
-/// Runs `firedrill ARGS` in the repository, with its state in `state`.
+/// A program in a clean environment, with firedrill's state in `state`.
 #[expect(clippy::disallowed_methods, reason = "the test runs the command itself, as people do")]
-pub(crate) fn firedrill_in(state: &Path, args: &[&str]) -> Ended {
-    let output: Output = std::process::Command::new(env!("CARGO_BIN_EXE_firedrill"))
-        .args(args)
+pub(crate) fn program(program: &str, state: &Path) -> Command {
+    let mut command = Command::new(program);
+    command
         .current_dir(repository())
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
         .env("LC_ALL", "C.UTF-8")
         .env("FIREDRILL_STATE_DIR", state)
-        .output()
-        .unwrap();
-    Ended {
-        code: output.status.code().unwrap_or(-1),
-        stdout: String::from_utf8(output.stdout).unwrap(),
-        stderr: String::from_utf8(output.stderr).unwrap(),
+        .env("FIREDRILL_CACHE_DIR", Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache"))
+        .stdin(Stdio::null());
+    command
+}
+
+impl Ended {
+    pub(crate) fn of(output: Output) -> Self {
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
     }
+}
+
+/// Runs `firedrill ARGS` in the repository, with its state in `state`.
+pub(crate) fn firedrill_in(state: &Path, args: &[&str]) -> Ended {
+    Ended::of(program(FIREDRILL, state).args(args).output().unwrap())
+}
+
+/// The binary.
+pub(crate) const FIREDRILL: &str = env!("CARGO_BIN_EXE_firedrill");
+
+/// Mounts a file system of `$1` at `$2`, then becomes the rest of its arguments.
+const MOUNT_THEN: &str = "mount -t tmpfs -o size=$1 tmpfs $2 && shift 2 && exec \"$@\"";
+
+/// As [`firedrill_in`], with a disk of that size mounted at `disk`: for this command alone, in mounts of its own.
+pub(crate) fn in_small_disk(size: &str, disk: &str, state: &Path, args: &[&str]) -> Ended {
+    Ended::of(small_disk(size, disk, state).arg(FIREDRILL).args(args).output().unwrap())
+}
+
+/// What runs the arguments that are added to it with a small disk.
+pub(crate) fn small_disk(size: &str, disk: &str, state: &Path) -> Command {
+    let mut command = program("unshare", state);
+    // An ordinary user may mount in a user namespace of its own.
+    command.args(["--mount", "--propagation", "private"]);
+    if !is_root() {
+        command.args(["--user", "--map-root-user"]);
+    }
+    command.args(["sh", "-c", MOUNT_THEN, "sh", size, disk]);
+    command
+}
+
+/// Whether [`in_small_disk`] works on this machine.
+pub(crate) fn small_disks_can_be_made() -> Result<(), String> {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = folder.path().to_str().unwrap();
+    let tried = small_disk("64k", disk, folder.path()).arg("true").output().map_err(|error| error.to_string())?;
+    if tried.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&tried.stderr).into_owned()) }
+}
+
+pub(crate) fn is_root() -> bool {
+    firedrill_sys::dirs::is_root()
 }
 
 /// As [`firedrill_in`], for what keeps no state.

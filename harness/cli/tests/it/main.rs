@@ -4,5 +4,7 @@
 
 mod command;
 mod lab;
+mod mishaps_lab;
+mod mishaps_sim;
 mod simulated;
 mod words;

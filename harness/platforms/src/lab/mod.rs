@@ -24,7 +24,7 @@ use firedrill_core::action::{Action, Applied, Deed, Effect, Presence, Reverted, 
 use firedrill_core::cluster::NodeName;
 use firedrill_core::platform::{
     DeedError, Dialer, Incident, Inventory, Mechanism, Missing, NodeAddress, Offer, OpenRequest, Platform,
-    PlatformEntry, Residue, StartError, Started, lab_addresses,
+    PlatformEntry, Reach, Residue, StartError, Started, lab_addresses,
 };
 use firedrill_core::system::LabRecipe;
 use firedrill_sys::dirs;
@@ -222,7 +222,7 @@ impl Platform for Lab {
         files::last_log_lines(&self.request.run_dir.join("nodes").join(node.as_str()), lines)
     }
 
-    fn how_to_reach(&self) -> Vec<String> {
+    fn how_to_reach(&self) -> Vec<Reach> {
         let record = self.record.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let Some(init) = record.and_then(|record| record.init) else { return Vec::new() };
         let user = if dirs::is_root() { "" } else { "--user --preserve-credentials " };
@@ -230,13 +230,17 @@ impl Platform for Lab {
             let namespace = init::namespace_path(name);
             format!("nsenter --target {} {user}--mount nsenter --net={}", init.pid, namespace.display())
         };
-        let mut words = vec![format!("as a client: {} COMMAND", enter(CLIENTS))];
-        words.extend(self.addresses.iter().map(|node| {
+        let mut places = vec![Reach { node: None, place: "as a client".to_owned(), prefix: enter(CLIENTS) }];
+        places.extend(self.addresses.iter().map(|node| {
             let name = node.node.as_str();
             let mounts = init::mounts_path(name);
-            format!("on {name} ({}): {} --mount={} COMMAND", node.address, enter(name), mounts.display())
+            Reach {
+                node: Some(node.node.clone()),
+                place: format!("on {name} ({})", node.address),
+                prefix: format!("{} --mount={}", enter(name), mounts.display()),
+            }
         }));
-        words
+        places
     }
 }
 

@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use firedrill_core::platform::Residue;
+use firedrill_core::platform::{Reach, Residue};
 use firedrill_sys::identity::{Identity, boot_id};
 use firedrill_sys::{cgroup, dirs};
 use serde::{Deserialize, Serialize};
@@ -50,8 +50,8 @@ pub struct Record {
     pub cgroups: Vec<PathBuf>,
     /// The run's folder.
     pub run_dir: PathBuf,
-    /// How to reach its servers, in words.
-    pub reach: Vec<String>,
+    /// How to run a command at each of its places.
+    pub reach: Vec<Reach>,
 }
 
 impl Record {

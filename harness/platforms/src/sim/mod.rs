@@ -19,8 +19,8 @@ use async_trait::async_trait;
 use firedrill_core::action::{Action, Applied, Deed, Effect, Reverted, Undo};
 use firedrill_core::cluster::NodeName;
 use firedrill_core::platform::{
-    DeedError, Dialer, Incident, Inventory, Mechanism, Missing, Offer, OpenRequest, Platform, PlatformEntry, Residue,
-    StartError, Started,
+    DeedError, Dialer, Incident, Inventory, Mechanism, Missing, Offer, OpenRequest, Platform, PlatformEntry, Reach,
+    Residue, StartError, Started,
 };
 use firedrill_core::system::SimBug;
 use tokio::task::JoinSet;
@@ -161,7 +161,8 @@ impl Platform for SimPlatform {
         all.map_or_else(Vec::new, |all| all.iter().skip(all.len().saturating_sub(lines)).cloned().collect())
     }
 
-    fn how_to_reach(&self) -> Vec<String> {
-        vec!["the simulated cluster lives inside this process and cannot be reached from outside".to_owned()]
+    fn how_to_reach(&self) -> Vec<Reach> {
+        // It lives inside this process and cannot be reached from outside.
+        Vec::new()
     }
 }

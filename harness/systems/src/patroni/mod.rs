@@ -163,7 +163,7 @@ impl System for Patroni {
         ttl + self.options.loop_wait * 2 + self.options.retry_timeout + Duration::from_secs(20)
     }
 
-    fn shell_hints(&self) -> Vec<String> {
+    fn shell_hints(&self) -> Vec<(Option<NodeName>, String)> {
         let places = lab_addresses(&self.nodes);
         let every = |port: u16| {
             let hosts: Vec<String> = places.iter().map(|place| format!("{}:{port}", place.address)).collect();
@@ -171,13 +171,17 @@ impl System for Patroni {
         };
         let hosts: Vec<String> = places.iter().map(|place| place.address.to_string()).collect();
         let first = hosts.first().map_or("", String::as_str);
-        vec![
+        let patronictl = format!("patronictl --config-file {NODE_HOME}/patroni.yml list");
+        let mut hints = vec![
             format!("psql 'host={} user=postgres target_session_attrs=read-write'", hosts.join(",")),
-            format!("patronictl --config-file {NODE_HOME}/patroni.yml list    # inside a node"),
-            format!("patronictl --dcs-url etcd3://{first}:{ETCD_PORT} list {SCOPE}"),
-            format!("curl http://{first}:{REST_PORT}/cluster"),
-            format!("ETCDCTL_API=3 etcdctl --endpoints {} endpoint status --write-out table", every(ETCD_PORT)),
+            format!("curl -s http://{first}:{REST_PORT}/cluster"),
+            format!("env ETCDCTL_API=3 etcdctl --endpoints {} endpoint status --write-out table", every(ETCD_PORT)),
         ]
+        .into_iter()
+        .map(|command| (None, command))
+        .collect::<Vec<_>>();
+        hints.extend(self.nodes.first().map(|node| (Some(node.clone()), patronictl)));
+        hints
     }
 }
 
@@ -199,7 +203,7 @@ mod tests {
         options.finish();
         assert_eq!(mistakes.into_sorted(), []);
         assert_eq!(system.recovery_bound(), Duration::from_secs(55));
-        assert!(system.shell_hints()[0].contains("host=10.77.0.1,10.77.0.2,10.77.0.3"));
+        assert!(system.shell_hints()[0].1.contains("host=10.77.0.1,10.77.0.2,10.77.0.3"));
         let recipe = system.lab().unwrap();
         assert_eq!((recipe.programs.len(), recipe.units.len()), (3, 6));
     }

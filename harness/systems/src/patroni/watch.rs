@@ -12,6 +12,7 @@ use firedrill_core::time::Clock;
 use http_body_util::BodyExt as _;
 use hyper::Method;
 use tokio::task::JoinSet;
+use tokio_postgres::Statement;
 
 use super::ETCD_PORT;
 use super::etcd::{self, Change};
@@ -65,14 +66,20 @@ async fn poll_node(node: NodeName, dial: Arc<dyn Dialer>, clock: Clock, sink: Ar
     }
 }
 
-async fn poll(session: &mut Option<Session>, dial: &dyn Dialer, node: &NodeName) -> Option<Answer> {
-    let session = match session {
+/// Asks with a prepared statement: to parse and plan it anew fifty times a second would be a load of its own.
+async fn poll(session: &mut Option<(Session, Statement)>, dial: &dyn Dialer, node: &NodeName) -> Option<Answer> {
+    let (session, statement) = match session {
         Some(open) => open,
-        None => session.insert(Session::open(dial, Vantage::Control, node, "firedrill watch").await.ok()?),
+        None => {
+            let mut open = Session::open(dial, Vantage::Control, node, "firedrill watch").await.ok()?;
+            let statement = open.ask(async |client| client.prepare(POLL).await).await.ok()?;
+            session.insert((open, statement))
+        }
     };
-    let row = session.row(POLL).await.ok()?;
-    let epoch = row.get(1).and_then(|text| text.parse().ok()).map(Epoch);
-    Some(Answer { read_write: Some(row.get(0)? == "f"), epoch })
+    let row = session.ask(async |client| client.query_one(&*statement, &[]).await).await.ok()?;
+    let read_only: bool = row.try_get(0).ok()?;
+    let epoch: Option<i64> = row.try_get(1).ok()?;
+    Some(Answer { read_write: Some(!read_only), epoch: epoch.and_then(|epoch| u64::try_from(epoch).ok()).map(Epoch) })
 }
 
 /// What was last told of the leader key, by all etcds together.

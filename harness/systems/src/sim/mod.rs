@@ -146,7 +146,7 @@ impl System for SimSystem {
         self.recipe.lease * 5
     }
 
-    fn shell_hints(&self) -> Vec<String> {
+    fn shell_hints(&self) -> Vec<(Option<NodeName>, String)> {
         Vec::new()
     }
 }
