@@ -128,8 +128,7 @@ impl Holder {
                 Ok((Grip::Kill { since_ticks }, from))
             }
             Action::Pause { node, process } => {
-                let stopped = pause::apply(&self.world, node, process.as_ref(), &self.paused_but(&undo.tag))?;
-                let from = clock::boottime_nanos();
+                let (stopped, from) = pause::apply(&self.world, node, process.as_ref(), &self.paused_but(&undo.tag))?;
                 if stopped.iter().any(|reference| !undo.processes.contains(reference)) {
                     self.guard.hold(&Undo { processes: stopped.clone(), ..undo.clone() }).or_else(|refusal| {
                         pause::revert(&stopped, &self.paused_but(&undo.tag))?;

@@ -7,6 +7,7 @@ use firedrill_core::check::CheckEntry;
 
 pub mod conclude;
 pub mod faults;
+pub mod history;
 pub mod judge;
 pub mod losses;
 pub mod objectives;

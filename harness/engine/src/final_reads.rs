@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use firedrill_core::cluster::{ClusterView, NodeName};
-use firedrill_core::event::{Event, Phase};
+use firedrill_core::event::Event;
 use firedrill_core::history::{FinalRead, Op, Outcome, Reply, Route};
 use firedrill_core::platform::{Dialer, Vantage};
 use firedrill_core::scenario::Scenario;
-use firedrill_core::time::{Clock, Wall};
+use firedrill_core::time::Clock;
 use firedrill_core::wait::{self, TimedOut};
 
 use crate::folder::Finals;
@@ -60,15 +60,15 @@ pub(crate) async fn caught_up(
     .await
 }
 
-/// Settles, records whether it came about, and reads every node whatever came of it.
+/// Settles, records whether it came about, and reads every node whatever came of it; `reading` is called in between.
 pub(crate) async fn take(
     scenario: &Scenario,
     dialer: Arc<dyn Dialer>,
     recorder: &Recorder,
     clock: Clock,
-    limit: Duration,
+    reading: impl FnOnce(),
 ) -> Finals {
-    let settled = caught_up(scenario, dialer.as_ref(), clock, limit).await;
+    let settled = caught_up(scenario, dialer.as_ref(), clock, scenario.cluster.settle).await;
     let (met, seen) = match &settled {
         Ok(view) => {
             recorder.event(Event::View { view: view.clone() });
@@ -77,7 +77,7 @@ pub(crate) async fn take(
         Err(timed_out) => (false, timed_out.to_string()),
     };
     recorder.event(Event::Settled { met, seen });
-    recorder.event(Event::Phase { phase: Phase::FinalReads, wall: Wall::now() });
+    reading();
     let mut finals = Finals::default();
     for node in &scenario.cluster.nodes {
         finals.reads.push(read(scenario, &dialer, clock, node, settled.as_ref().ok()).await);

@@ -153,9 +153,10 @@ impl Files {
     fn write_all(mut self, receiver: &Receiver<Message>, trouble: &Trouble) {
         let mut failed = false;
         while let Some(message) = next(receiver) {
+            let deed = matches!(&message, Message::Event(stamped) if is_deed(&stamped.event));
             let now = self.take(message);
             let due = now.is_some_and(|now| now.since(self.flushed) >= FLUSH_EVERY);
-            if failed || !due {
+            if failed || !(due || deed) {
                 continue;
             }
             self.flushed = now.unwrap_or(self.flushed);
@@ -203,6 +204,19 @@ fn next(receiver: &Receiver<Message>) -> Option<Message> {
             std::thread::park_timeout(REST);
             receiver.recv().ok()
         }
+    }
+}
+
+/// What was done to the cluster reaches the disk at once: it is what a killed run is asked for first.
+#[expect(clippy::wildcard_enum_match_arm, reason = "a few kinds of event out of many")]
+fn is_deed(event: &Event) -> bool {
+    match event {
+        Event::FaultOnset { .. }
+        | Event::StepApplied { .. }
+        | Event::StepProof { .. }
+        | Event::StepReverted { .. }
+        | Event::HealFailed { .. } => true,
+        _ => false,
     }
 }
 

@@ -33,8 +33,9 @@ use crate::watch::{INTERVAL, Lookout, Stage};
 /// The load goes on so long after everything is healed and whole, unless the scenario fixes its length.
 const TAIL: Duration = Duration::from_secs(3);
 const SETUP: Duration = Duration::from_secs(20);
-/// Lines of each log of a node that ended at the start.
+/// Log lines of a server that ended at the start that are shown, and out of how many they are chosen.
 const LOG_LINES: usize = 15;
+const LOG_LINES_READ: usize = 100;
 /// Lines of each log when nothing ended and yet the cluster did not become whole.
 const LOG_LINES_OF_MANY: usize = 3;
 /// Nodes whose logs are shown then.
@@ -221,13 +222,8 @@ impl Run {
     fn incident_words(&self, incident: &Incident) -> String {
         match incident {
             Incident::UnitExited { node, unit, status } => {
-                let mut log = self.platform.last_log_lines(node, LOG_LINES);
-                // What ended knows best why; the logs of its neighbours only matter if it said nothing.
-                let own = |line: &String| line.strip_prefix(unit.as_str()).is_some_and(|rest| rest.starts_with(':'));
-                if log.iter().any(own) {
-                    log.retain(own);
-                }
-                with_log(format!("{unit} on {node} ended at the start: {status}"), &log)
+                let log = self.platform.last_log_lines(node, LOG_LINES_READ);
+                with_log(format!("{unit} on {node} ended at the start: {status}"), &telling(log, unit))
             }
             Incident::AgentDied { detail } => format!("the agent ended at the start: {detail}"),
         }
@@ -282,6 +278,21 @@ fn start_words(error: &StartError) -> String {
 /// One line that says what happened, and then what the logs say, line by line.
 fn with_log(what: String, log: &[String]) -> String {
     [&[what], log].concat().join("\n")
+}
+
+/// What ended knows best why; the logs of its neighbours only matter if it said nothing. The frames of a stack trace,
+/// which are indented, would push out what was wrong.
+fn telling(mut log: Vec<String>, unit: &str) -> Vec<String> {
+    let own = |line: &String| line.strip_prefix(unit).is_some_and(|rest| rest.starts_with(':'));
+    if log.iter().any(own) {
+        log.retain(own);
+    }
+    let said = |line: &String| {
+        let text = line.split_once(": ").map_or("", |(_, text)| text);
+        !text.is_empty() && !text.starts_with(char::is_whitespace)
+    };
+    log.retain(said);
+    log.split_off(log.len().saturating_sub(LOG_LINES))
 }
 
 async fn incidents(platform: Arc<dyn Platform>, recorder: Recorder, died: watch::Sender<bool>) {
@@ -473,13 +484,9 @@ impl Drill<'_> {
 
     async fn finish(&mut self) -> Result<(), Cut> {
         let run = self.run;
-        let taking = final_reads::take(
-            &run.scenario,
-            Arc::clone(&self.dialer),
-            &run.recorder,
-            run.clock,
-            run.scenario.cluster.settle,
-        );
+        let taking = final_reads::take(&run.scenario, Arc::clone(&self.dialer), &run.recorder, run.clock, || {
+            run.enter(Phase::FinalReads)
+        });
         let finals = run.unless_interrupted(taking).await.ok_or(Cut)?;
         write_json(&run.folder.join(FINALS_FILE), &finals).map_err(|error| {
             run.broken(Phase::FinalReads, words(&error));
@@ -515,5 +522,21 @@ async fn halted(run: &Run, views: &mut watch::Receiver<ClusterView>, meter: &Met
                 return;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_server_said_last_is_not_hidden_by_a_stack_trace_or_by_its_neighbours() {
+        let lines =
+            ["etcd: elected", "patroni: FATAL: no memory", "patroni: Traceback:", "patroni:   File x", "patroni: "];
+        let log = lines.map(ToOwned::to_owned).to_vec();
+        assert_eq!(telling(log.clone(), "patroni"), ["patroni: FATAL: no memory", "patroni: Traceback:"]);
+        assert_eq!(telling(log, "haproxy").first().map(String::as_str), Some("etcd: elected"));
+        let long: Vec<String> = (0..50).map(|i| format!("etcd: line {i}")).collect();
+        assert_eq!(telling(long.clone(), "etcd"), long[50 - LOG_LINES..]);
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use firedrill_core::action::Deed;
@@ -300,8 +300,13 @@ fn run_name(scenario: &Scenario, started: Wall, seed: Seed) -> String {
     format!("{day}-{time}-{}-{seed}-{}", stem.unwrap_or_else(|| "scenario".to_owned()), &unique[..4])
 }
 
-/// What the run runs on.
+/// What the run runs on. Asked once: it does not change, and hashing the binary takes a while.
 fn environment() -> BTreeMap<String, String> {
+    static ASKED: OnceLock<BTreeMap<String, String>> = OnceLock::new();
+    ASKED.get_or_init(ask_environment).clone()
+}
+
+fn ask_environment() -> BTreeMap<String, String> {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
     let distribution = read("/etc/os-release")
         .lines()

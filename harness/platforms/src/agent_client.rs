@@ -13,7 +13,7 @@ use firedrill_core::platform::{DeedError, Inventory};
 use firedrill_core::time::{Clock, RunTime};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
 /// How long the agent may take for what needs no waiting on its side.
 const QUICK: Duration = Duration::from_secs(5);
@@ -29,7 +29,8 @@ const QUEUE: usize = 64;
 /// A connection to an agent. Dropping it closes the agent's standard input, which undoes everything it holds.
 pub struct AgentClient {
     shared: Arc<Shared>,
-    tasks: Vec<JoinHandle<()>>,
+    /// Aborted when this is dropped.
+    tasks: JoinSet<()>,
     tag_prefix: String,
     next_tag: AtomicU64,
     cut_by: String,
@@ -95,7 +96,9 @@ impl AgentClient {
             notices: Mutex::default(),
             offset: Mutex::default(),
         });
-        let tasks = vec![tokio::spawn(write_all(queue, write)), tokio::spawn(read_all(Arc::clone(&shared), read))];
+        let mut tasks = JoinSet::new();
+        tasks.spawn(write_all(queue, write));
+        tasks.spawn(read_all(Arc::clone(&shared), read));
         let tag_prefix = config.tag_prefix.clone();
         let lease = Duration::from_nanos(config.lease_nanos);
         let mut client = Self { shared, tasks, tag_prefix, next_tag: AtomicU64::new(1), cut_by: String::new() };
@@ -105,7 +108,7 @@ impl AgentClient {
         for _ in 0..PINGS {
             client.shared.measure(Ask::Ping).await?;
         }
-        client.tasks.push(tokio::spawn(renew(Arc::clone(&client.shared), lease / 3)));
+        client.tasks.spawn(renew(Arc::clone(&client.shared), lease / 3));
         Ok(client)
     }
 
@@ -186,14 +189,6 @@ impl AgentClient {
     /// What the agent did by itself since the last call.
     pub fn take_notices(&self) -> Vec<Notice> {
         lock(&self.shared.notices).drain(..).collect()
-    }
-}
-
-impl Drop for AgentClient {
-    fn drop(&mut self) {
-        for task in &self.tasks {
-            task.abort();
-        }
     }
 }
 

@@ -16,24 +16,31 @@ const SIGSTOP: i32 = 19;
 const PATIENCE: Duration = Duration::from_secs(2);
 const INTERVAL: Duration = Duration::from_millis(1);
 
-/// Stops all. `held` are processes that other pauses hold. On an error what was stopped goes on.
+/// Stops all; returns them, and when the last signal that was needed had been sent (boot time, nanoseconds): the looks that
+/// follow only make sure. `held` are processes that other pauses hold. On an error what was stopped goes on.
 pub fn apply(
     world: &World,
     node: &NodeName,
     name: Option<&ProcessName>,
     held: &[ProcessRef],
-) -> Result<Vec<ProcessRef>, Refusal> {
+) -> Result<(Vec<ProcessRef>, u64), Refusal> {
     let mut stopped = Vec::new();
     let mut quiet_looks = 0;
+    let mut since = clock::boottime_nanos();
     let done = clock::until(PATIENCE, INTERVAL, || match round(world, node, name, held, &mut stopped) {
         Ok(signalled) => {
-            quiet_looks = if signalled == 0 { quiet_looks + 1 } else { 0 };
+            if signalled == 0 {
+                quiet_looks += 1;
+            } else {
+                quiet_looks = 0;
+                since = clock::boottime_nanos();
+            }
             (quiet_looks == 2).then_some(Ok(()))
         }
         Err(refusal) => Some(Err(refusal)),
     });
     match done.unwrap_or_else(|| Err(never_quiet(node))) {
-        Ok(()) => Ok(stopped),
+        Ok(()) => Ok((stopped, since)),
         Err(refusal) => Err(match revert(&stopped, held) {
             Ok(()) => refusal,
             Err(second) => {

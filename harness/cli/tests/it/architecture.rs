@@ -37,7 +37,8 @@ fn dependencies_point_one_way() {
     let found = our_dependencies();
     let allowed: BTreeMap<&str, &[&str]> = ALLOWED.into_iter().collect();
     for (name, dependencies) in &found {
-        let allowed = allowed.get(name.as_str()).unwrap_or_else(|| panic!("{name} is not in ARCHITECTURE.md's picture"));
+        let allowed =
+            allowed.get(name.as_str()).unwrap_or_else(|| panic!("{name} is not in ARCHITECTURE.md's picture"));
         for dependency in dependencies {
             assert!(allowed.contains(&dependency.as_str()), "{name} must not depend on {dependency}");
         }

@@ -2,9 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on must say so")]
 
+mod architecture;
 mod command;
 mod lab;
 mod mishaps_lab;
 mod mishaps_sim;
+mod scan;
 mod simulated;
 mod words;

@@ -1,1 +1,304 @@
-//! x
+//! What may befall a run on real servers: Ctrl-C, `kill -9`, a full disk, a server that does not start, another run.
+//! Skipped loudly where the lab cannot run. One at a time: each wants the machine for itself.
+
+use std::fs;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use firedrill_core::record::ScenarioRecord;
+use firedrill_core::verdict::Verdict;
+
+use crate::command::{Ended, FIREDRILL, firedrill_in, program, small_disk, small_disks_can_be_made};
+use crate::scan::{Lab, Running, control_groups, mounts_below, wait_until};
+
+/// As the shipped scenarios, so that they share a template: starting from nothing takes half a minute.
+const SCENARIO: &str = r#"
+firedrill = 1
+name = "A run that something happens to"
+
+[cluster]
+system = "patroni"
+START
+
+[cluster.patroni]
+synchronous-mode = "strict"
+ttl           = "20s"
+loop-wait     = "1s"
+retry-timeout = "5s"
+PARAMETERS
+
+[workload]
+kind    = "ledger"
+clients = 4
+rate    = "50/s"
+
+[steady]
+for     = "1s"
+within  = "30s"
+require = ["primaries == 1", "streaming == 2"]
+
+[[fault]]
+id   = "pause"
+kind = "process.pause"
+on   = "sync-standby"
+at   = "1s"
+for  = "HOLD"
+
+[[invariant]]
+check = "no-acked-loss"
+
+[[invariant]]
+check = "single-writer"
+"#;
+
+/// Only one of these tests at a time.
+static MACHINE: Mutex<()> = Mutex::new(());
+
+/// A folder for one test, the scenario in it, and the machine.
+struct Bench {
+    folder: tempfile::TempDir,
+    _machine: MutexGuard<'static, ()>,
+}
+
+impl Bench {
+    /// `None`, loudly, where the lab cannot run.
+    fn new() -> Option<Self> {
+        let bench = Self {
+            folder: tempfile::tempdir().unwrap(),
+            _machine: MACHINE.lock().unwrap_or_else(PoisonError::into_inner),
+        };
+        let scenario = bench.scenario("2s", "", "");
+        let plan = firedrill_in(&bench.state(), &["plan", &scenario]);
+        assert_eq!(plan.code, 0, "{}", plan.stderr);
+        if let Some((_, missing)) = plan.stdout.split_once("a run would exit with 7") {
+            eprintln!("SKIPPED: the lab cannot run here{missing}");
+            return None;
+        }
+        Some(bench)
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    fn state(&self) -> PathBuf {
+        self.folder.path().join("state")
+    }
+
+    /// Writes the scenario, with its fault held for so long and lines added to `[cluster]` and its parameters.
+    fn scenario(&self, hold: &str, cluster: &str, parameters: &str) -> String {
+        let file = self.path("mishap.toml");
+        let text = SCENARIO.replace("HOLD", hold).replace("START", cluster).replace("PARAMETERS", parameters);
+        fs::write(&file, text).unwrap();
+        file
+    }
+
+    fn run(&self, args: &[&str]) -> Ended {
+        let out = self.path("runs");
+        firedrill_in(&self.state(), &[&["run", "--out", &out][..], args].concat())
+    }
+
+    /// Starts a run as a shell would: in a process group of its own, all of which Ctrl-C reaches.
+    fn start(&self, args: &[&str]) -> Running {
+        let out = self.path("runs");
+        let mut command = program(FIREDRILL, &self.state());
+        command.args(["run", "--out", &out]).args(args).process_group(0);
+        Running::start(command)
+    }
+
+    /// The one run's folder.
+    fn run_folder(&self) -> PathBuf {
+        fs::read_dir(self.path("runs")).unwrap().next().unwrap().unwrap().path()
+    }
+
+    fn record(&self) -> ScenarioRecord {
+        serde_json::from_slice(&fs::read(self.run_folder().join("run.json")).unwrap()).unwrap()
+    }
+
+    /// The lab that runs now.
+    fn lab(&self) -> Lab {
+        let labs: Vec<PathBuf> =
+            fs::read_dir(self.state().join("labs")).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert_eq!(labs.len(), 1, "{labs:?}");
+        Lab::new(&labs[0])
+    }
+
+    /// As [`Self::lab`], as soon as there is one that is held.
+    fn lab_when_held(&self) -> Lab {
+        wait_until("a lab that is held", || {
+            let labs = fs::read_dir(self.state().join("labs")).map_err(|error| error.to_string())?;
+            let record = labs.flatten().map(|entry| fs::read_to_string(entry.path().join("lab.json"))).next();
+            let held = |text: &String| text.contains("\"init\": {");
+            match record {
+                Some(Ok(text)) if held(&text) => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        });
+        self.lab()
+    }
+
+    /// Looks for what the tool itself may have missed.
+    fn assert_nothing_left(&self, lab: &Lab) {
+        lab.wait_until_gone();
+        let state = self.state();
+        assert_eq!(mounts_below(&state), Vec::<String>::new());
+        assert_eq!(control_groups(&lab.run_id), Vec::<PathBuf>::new());
+        for folder in ["labs", "journal"] {
+            let left: Vec<_> = fs::read_dir(state.join(folder)).unwrap().map(|entry| entry.unwrap().path()).collect();
+            assert!(left.is_empty(), "{left:?}");
+        }
+    }
+}
+
+#[test]
+fn ctrl_c_twice_during_a_fault_heals_and_aborts() {
+    let Some(bench) = Bench::new() else { return };
+    let mut run = bench.start(&[&bench.scenario("2m", "", "")]);
+    run.read_until("pause: at onset: effect proven");
+    let lab = bench.lab();
+    run.interrupt();
+    run.read_until("interrupted in storm");
+    run.interrupt();
+    let ended = run.end();
+    assert_eq!(ended.code, 6, "{}{}", ended.stdout, ended.stderr);
+    assert!(ended.stdout.contains("pause: undone (asked)"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("pause: after the heal: no effect"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("ABORTED  run: interrupted at"), "{}", ended.stdout);
+    let record = bench.record();
+    assert_eq!((record.verdict, record.runs[0].clean.verdict), (Verdict::Aborted, Verdict::Pass));
+    assert!(record.runs[0].load.router.ok > 0, "what there is was not judged: {:?}", record.runs[0].load);
+    let junit = fs::read_to_string(bench.run_folder().join("junit.xml")).unwrap();
+    assert!(junit.contains("<error type=\"ABORTED\""), "{junit}");
+    bench.assert_nothing_left(&lab);
+}
+
+#[test]
+fn ctrl_c_during_the_start_removes_what_was_started() {
+    let Some(bench) = Bench::new() else { return };
+    let mut run = bench.start(&[&bench.scenario("2m", "", "")]);
+    run.read_until("  start");
+    let lab = bench.lab_when_held();
+    run.interrupt();
+    let ended = run.end();
+    assert_eq!(ended.code, 6, "{}{}", ended.stdout, ended.stderr);
+    assert!(ended.stdout.contains("in the phase start"), "{}", ended.stdout);
+    assert_eq!(bench.record().verdict, Verdict::Aborted);
+    assert!(bench.run_folder().join("junit.xml").exists());
+    bench.assert_nothing_left(&lab);
+}
+
+#[test]
+fn server_that_dies_at_the_start_shows_its_last_log_lines() {
+    let Some(bench) = Bench::new() else { return };
+    // PostgreSQL takes no memory that the machine does not have, Patroni gives up, and nothing waits for the deadline.
+    let parameters = "[cluster.patroni.parameters]\nshared_buffers = \"1000TB\"";
+    let ended = bench.run(&[&bench.scenario("2s", "start = \"10m\"", parameters)]);
+    assert_eq!(ended.code, 4, "{}{}", ended.stdout, ended.stderr);
+    let last_screen = &ended.stdout[ended.stdout.rfind("\nINVALID  run: ").unwrap()..];
+    assert!(last_screen.contains("ended at the start: exit code 1\n"), "{last_screen}");
+    assert!(last_screen.contains("FATAL:"), "PostgreSQL's own words are missing: {last_screen}");
+    assert_eq!(bench.record().runs[0].clean.verdict, Verdict::Pass);
+    assert_eq!(fs::read_dir(bench.state().join("labs")).unwrap().count(), 0);
+}
+
+#[test]
+fn cluster_that_does_not_become_whole_shows_the_logs() {
+    let Some(bench) = Bench::new() else { return };
+    // Without the template: a template that does not start is thrown away.
+    let ended = bench.run(&["--no-template", &bench.scenario("2s", "start = \"2s\"", "")]);
+    assert_eq!(ended.code, 4, "{}{}", ended.stdout, ended.stderr);
+    let last_screen = &ended.stdout[ended.stdout.rfind("\nINVALID  run: ").unwrap()..];
+    assert!(last_screen.contains("a whole cluster did not happen within"), "{last_screen}");
+    assert!(last_screen.contains("\n         n1 patroni: "), "{last_screen}");
+}
+
+#[test]
+fn disk_that_fills_up_during_a_fault_does_not_keep_it_from_being_healed() {
+    let Some(bench) = Bench::new() else { return };
+    if let Err(why) = small_disks_can_be_made() {
+        eprintln!("SKIPPED: no small disk can be made here: {why}");
+        return;
+    }
+    let (disk, junit) = (bench.path("disk"), bench.path("all.xml"));
+    fs::create_dir(&disk).unwrap();
+    let scenario = bench.scenario("2m", "", "");
+    let mut command = small_disk("16m", &disk, &bench.state());
+    command.arg(FIREDRILL).args(["run", "--out", &disk, "--junit", &junit, &scenario]).process_group(0);
+    let mut run = Running::start(command);
+    run.read_until("pause: at onset: effect proven");
+    let lab = bench.lab();
+    run.fill(Path::new(&disk));
+    let ended = run.end();
+    assert_eq!(ended.code, 4, "{}{}", ended.stdout, ended.stderr);
+    assert!(
+        ended.stdout.contains("broken in storm: the run's folder cannot be written: No space left"),
+        "{}",
+        ended.stdout
+    );
+    assert!(ended.stdout.contains("pause: undone (asked)"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("INVALID  run: part of the record is lost"), "{}", ended.stdout);
+    assert!(fs::read_to_string(&junit).unwrap().contains("<error "), "CI is not told");
+    bench.assert_nothing_left(&lab);
+}
+
+#[test]
+fn kill_9_during_a_fault_leaves_nothing_and_the_next_run_works() {
+    let Some(bench) = Bench::new() else { return };
+    let mut run = bench.start(&[&bench.scenario("2m", "", "")]);
+    run.read_until("pause: at onset: effect proven");
+    let lab = bench.lab();
+    assert!(lab.processes() > 20, "the scan sees {} processes only", lab.processes());
+    let folder = bench.run_folder();
+    wait_until("a record of the fault", || {
+        let events = fs::read_to_string(folder.join("1/events.jsonl")).map_err(|error| error.to_string())?;
+        if events.contains("\"moment\":\"onset\"") { Ok(()) } else { Err(events) }
+    });
+    run.kill();
+    lab.wait_until_gone();
+    let heal = firedrill_in(&bench.state(), &["heal", "--all"]);
+    assert_eq!(heal.code, 0, "{}{}", heal.stdout, heal.stderr);
+    assert!(heal.stdout.contains("1 action is undone, nothing is left\n"), "{}", heal.stdout);
+    bench.assert_nothing_left(&lab);
+    let judge = firedrill_in(&bench.state(), &["judge", folder.to_str().unwrap()]);
+    assert_eq!(judge.code, 4, "{}{}", judge.stdout, judge.stderr);
+    for evidence in ["its heal was not recorded", "nobody looked for residue"] {
+        assert!(judge.stdout.contains(evidence), "no {evidence:?} in {}", judge.stdout);
+    }
+    let next = bench.run(&[&bench.scenario("2s", "", "")]);
+    assert_eq!(next.code, 0, "{}{}", next.stdout, next.stderr);
+}
+
+#[test]
+fn two_labs_at_once_do_not_meet() {
+    let Some(bench) = Bench::new() else { return };
+    let scenario = bench.scenario("2s", "", "");
+    std::thread::scope(|scope| {
+        let both = [(); 2].map(|()| scope.spawn(|| bench.run(&[&scenario])));
+        for ended in both.map(|run| run.join().unwrap()) {
+            assert_eq!(ended.code, 0, "{}{}", ended.stdout, ended.stderr);
+        }
+    });
+    assert_eq!(fs::read_dir(bench.path("runs")).unwrap().count(), 2);
+    assert_eq!(fs::read_dir(bench.state().join("labs")).unwrap().count(), 0);
+}
+
+#[test]
+fn missing_packages_are_all_named_and_nothing_is_touched() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (out, junit) = (path("runs"), path("all.xml"));
+    let args = ["run", "scenarios/postgres/primary-kill.toml", "--out", &out, "--junit", &junit];
+    let mut command = program(FIREDRILL, &folder.path().join("state"));
+    let ended = Ended::of(command.env("PATH", "/nonexistent").args(args).output().unwrap());
+    assert_eq!((ended.code, ended.stdout.as_str()), (7, ""), "{}", ended.stderr);
+    assert_eq!(ended.stderr.matches("error: ").count(), 1, "{}", ended.stderr);
+    for wanted in
+        ["nothing was touched", "program Patroni is not installed", "program etcd is not installed", "apt-get install"]
+    {
+        assert!(ended.stderr.contains(wanted), "no {wanted:?} in {}", ended.stderr);
+    }
+    assert!(!Path::new(&out).exists() && !folder.path().join("state").exists());
+    let written = fs::read_to_string(&junit).unwrap();
+    assert!(written.contains("<error type=\"NOT RUN\"") && written.contains("apt-get install"), "{written}");
+}

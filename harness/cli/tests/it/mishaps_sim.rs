@@ -37,6 +37,7 @@ require = ["primaries == 1", "streaming == 2"]
 [[fault]]
 id   = "cut"
 kind = "net.partition"
+shape = "isolate-from-peers"
 on   = "primary"
 at   = "1s"
 for  = "5s"

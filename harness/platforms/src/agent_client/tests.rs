@@ -1,5 +1,7 @@
 //! The client against a peer in memory, on virtual time.
 
+#![expect(clippy::disallowed_methods, reason = "peers end with their test's runtime")]
+
 use firedrill_agent::protocol::{By, Held};
 use firedrill_core::cluster::NodeName;
 use tokio::io::{AsyncReadExt, DuplexStream, ReadHalf, WriteHalf, duplex, split};

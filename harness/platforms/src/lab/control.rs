@@ -12,7 +12,7 @@ use firedrill_sys::pass;
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::AbortHandle;
+use tokio::task::JoinSet;
 
 use super::wire::{Ask, Count, Request, Tell};
 
@@ -36,7 +36,8 @@ struct Pending {
 pub(super) struct Control {
     socket: Arc<UnixStream>,
     pending: Arc<Mutex<Pending>>,
-    reader: AbortHandle,
+    /// Aborted when this is dropped.
+    _reader: JoinSet<()>,
 }
 
 impl Control {
@@ -52,8 +53,9 @@ impl Control {
             None => return Err(io::Error::other("the lab's init ended at once; see lab.log in the run's folder")),
         }
         let pending = Arc::new(Mutex::new(Pending { next_id: 1, waiting: BTreeMap::new(), gone: false }));
-        let reader = tokio::spawn(read_all(Arc::clone(&socket), Arc::clone(&pending), incidents));
-        Ok(Self { socket, pending, reader: reader.abort_handle() })
+        let mut reader = JoinSet::new();
+        reader.spawn(read_all(Arc::clone(&socket), Arc::clone(&pending), incidents));
+        Ok(Self { socket, pending, _reader: reader })
     }
 
     /// Asks init, sending descriptors along, and waits for the answer.
@@ -80,12 +82,6 @@ impl Control {
     pub(super) async fn say(&self, ask: Ask) -> io::Result<()> {
         let bytes = serde_json::to_vec(&Request { id: 0, ask }).map_err(io::Error::other)?;
         self.socket.async_io(Interest::WRITABLE, || pass::send(self.socket.as_fd(), &bytes, &[])).await
-    }
-}
-
-impl Drop for Control {
-    fn drop(&mut self) {
-        self.reader.abort();
     }
 }
 

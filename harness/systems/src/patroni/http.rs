@@ -10,7 +10,7 @@ use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 
 use super::session::io_reason;
-use super::together::Owned;
+use tokio::task::JoinSet;
 
 /// Largest answer that is read.
 const LARGEST: usize = 1 << 20;
@@ -19,7 +19,8 @@ const LARGEST: usize = 1 << 20;
 pub(super) struct Http {
     sender: SendRequest<Full<Bytes>>,
     host: String,
-    _driver: Owned,
+    /// Aborted when this is dropped.
+    _driver: JoinSet<()>,
 }
 
 impl Http {
@@ -28,7 +29,8 @@ impl Http {
         let stream = dial.dial(Vantage::Control, node, port).await.map_err(|error| io_reason(&error))?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
         // How the connection ends is told to whoever waits for an answer on it.
-        let driver = Owned::start(async move { drop(connection.await) });
+        let mut driver = JoinSet::new();
+        driver.spawn(async move { drop(connection.await) });
         Ok(Self { sender, host: format!("{node}:{port}"), _driver: driver })
     }
 

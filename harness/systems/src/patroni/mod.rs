@@ -30,7 +30,6 @@ mod router;
 mod session;
 mod story;
 mod switches;
-mod together;
 mod view;
 mod watch;
 

@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use firedrill_core::cluster::{Epoch, NodeName, Position};
 use firedrill_core::platform::{Dialer, Vantage};
+use futures_util::future::join_all;
 use tokio_postgres::SimpleQueryRow;
 
+use super::ETCD_PORT;
 use super::etcd::{self, Scope, Status};
 use super::http::Http;
 use super::rest;
 use super::session::Session;
-use super::{ETCD_PORT, together};
 
 /// Timeline and position of a node, as columns 0 and 1. Of a standby: the timeline it receives, else the one it has
 /// replayed. A server leaves recovery once and never goes back while it runs, so that what is asked of a primary is
@@ -77,7 +78,7 @@ type Asking<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// Asks all nodes, each for at most `limit`.
 pub(super) async fn ask_all(kept: &Kept, nodes: &[NodeName], dial: &dyn Dialer, limit: Duration) -> Vec<Heard> {
     let ask = |node| -> Asking<'_, Heard> { Box::pin(ask_one(kept, node, dial, limit)) };
-    together::all(nodes.iter().map(ask).collect()).await
+    join_all(nodes.iter().map(ask)).await
 }
 
 async fn ask_one(kept: &Kept, node: &NodeName, dial: &dyn Dialer, limit: Duration) -> Heard {

@@ -68,14 +68,12 @@ async fn poll_node(node: NodeName, dial: Arc<dyn Dialer>, clock: Clock, sink: Ar
 
 /// Asks with a prepared statement: to parse and plan it anew fifty times a second would be a load of its own.
 async fn poll(session: &mut Option<(Session, Statement)>, dial: &dyn Dialer, node: &NodeName) -> Option<Answer> {
-    let (session, statement) = match session {
-        Some(open) => open,
-        None => {
-            let mut open = Session::open(dial, Vantage::Control, node, "firedrill watch").await.ok()?;
-            let statement = open.ask(async |client| client.prepare(POLL).await).await.ok()?;
-            session.insert((open, statement))
-        }
-    };
+    if session.is_none() {
+        let mut open = Session::open(dial, Vantage::Control, node, "firedrill watch").await.ok()?;
+        let statement = open.ask(async |client| client.prepare(POLL).await).await.ok()?;
+        *session = Some((open, statement));
+    }
+    let (session, statement) = session.as_mut()?;
     let row = session.ask(async |client| client.query_one(&*statement, &[]).await).await.ok()?;
     let read_only: bool = row.try_get(0).ok()?;
     let epoch: Option<i64> = row.try_get(1).ok()?;

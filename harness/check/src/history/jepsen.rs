@@ -1,0 +1,190 @@
+//! Operation maps: of Jepsen in EDN and JSON, and of Porcupine's key-value histories.
+
+use std::sync::Arc;
+
+use super::edn::{Dialect, Mistake, Reader};
+use super::value::Value;
+use super::{Format, Kind, Loaded, Names, Process, RawOp};
+
+const OPERATION: &str = "an operation: a map with :process, :type, :f and :value";
+
+/// Reads every operation of a text: in one vector, list or array, or one after the other.
+pub(super) fn read(text: &str) -> Result<Loaded, Mistake> {
+    let mut reader = Reader::new(text, Dialect::Edn);
+    let mut ops = Ops { names: Names::default(), text, counted: 0, line: 1, keyed: false };
+    reader.skip_tag()?;
+    let close = match reader.peek() {
+        Some(b'[') => Some(b']'),
+        Some(b'(') => Some(b')'),
+        Some(b'{') => None,
+        _ => return Err(reader.mistake("a history: operation maps in EDN or JSON, or Porcupine's log lines")),
+    };
+    let open = reader.at();
+    if let Some(close) = close {
+        reader.take(if close == b']' { b'[' } else { b'(' });
+    }
+    let dialect = dialect(text.get(reader.at()..).unwrap_or_default());
+    reader.set_dialect(dialect);
+    let mut all = Vec::new();
+    loop {
+        reader.skip_tag()?;
+        if let Some(close) = close {
+            if reader.take(close) {
+                break;
+            }
+            if reader.is_at_end() {
+                return Err(Mistake::new(open, format!("a closing `{}` for this", char::from(close))));
+            }
+        } else if reader.is_at_end() {
+            break;
+        }
+        all.push(ops.operation(&mut reader)?);
+    }
+    reader.skip_blank()?;
+    if !reader.is_at_end() {
+        return Err(reader.mistake("the end of the file after the last operation"));
+    }
+    let format = match dialect {
+        Dialect::Json => Format::JepsenJson,
+        Dialect::Edn if ops.keyed => Format::PorcupineKv,
+        Dialect::Edn => Format::JepsenEdn,
+    };
+    Ok(Loaded { format, ops: all })
+}
+
+/// JSON when the first key is in quotes.
+fn dialect(text: &str) -> Dialect {
+    let inside = text.trim_start().strip_prefix('{').map(str::trim_start);
+    if inside.is_some_and(|inside| inside.starts_with('"')) { Dialect::Json } else { Dialect::Edn }
+}
+
+/// What is kept from one operation to the next.
+struct Ops<'a> {
+    names: Names,
+    text: &'a str,
+    counted: usize,
+    line: usize,
+    keyed: bool,
+}
+
+impl Ops<'_> {
+    fn line_of(&mut self, at: usize) -> usize {
+        let between = self.text.as_bytes().get(self.counted..at).unwrap_or_default();
+        self.line += between.iter().filter(|byte| **byte == b'\n').count();
+        self.counted = at;
+        self.line
+    }
+
+    fn operation(&mut self, reader: &mut Reader<'_>) -> Result<RawOp, Mistake> {
+        let start = reader.at();
+        if reader.peek() != Some(b'{') {
+            return Err(reader.mistake(OPERATION));
+        }
+        let line = self.line_of(start);
+        let mut fields = Fields::default();
+        reader.map_entries(|reader| fields.entry(reader, &mut self.names))?;
+        let missing = |name: &str| Mistake::new(start, format!("{name} in this operation"));
+        let mut value = fields.value.unwrap_or(Value::Nil);
+        if let Some(key) = fields.key {
+            self.keyed = true;
+            value = Value::List([key, value].into());
+        }
+        Ok(RawOp {
+            index: fields.index,
+            time: fields.time,
+            process: fields.process.ok_or_else(|| missing(":process"))?,
+            kind: fields.kind.ok_or_else(|| missing(":type"))?,
+            f: fields.f.ok_or_else(|| missing(":f"))?,
+            value,
+            compare_false: fields.compare_false,
+            line,
+        })
+    }
+}
+
+/// The fields of one map that matter.
+#[derive(Default)]
+struct Fields {
+    index: Option<i64>,
+    time: Option<i64>,
+    process: Option<Process>,
+    kind: Option<Kind>,
+    f: Option<Arc<str>>,
+    key: Option<Value>,
+    value: Option<Value>,
+    compare_false: bool,
+}
+
+impl Fields {
+    fn entry(&mut self, reader: &mut Reader<'_>, names: &mut Names) -> Result<(), Mistake> {
+        let key = reader.name()?;
+        if key.is_none() {
+            reader.value()?;
+        }
+        reader.colon()?;
+        match key {
+            Some("index") => self.index = number(reader, "a whole number or nil as :index")?,
+            Some("time") => self.time = number(reader, "a whole number of nanoseconds or nil as :time")?,
+            Some("process") => self.process = Some(process(reader, names)?),
+            Some("type") => self.kind = Some(kind(reader)?),
+            Some("f") => self.f = Some(name(reader, names)?),
+            Some("key") => self.key = Some(reader.value()?),
+            Some("value") => self.value = Some(reader.value()?),
+            Some("compare") => self.compare_false = reader.value()? == Value::Bool(false),
+            Some(_) | None => drop(reader.value()?),
+        }
+        Ok(())
+    }
+}
+
+fn number(reader: &mut Reader<'_>, expected: &str) -> Result<Option<i64>, Mistake> {
+    reader.skip_blank()?;
+    let start = reader.at();
+    match reader.value()? {
+        Value::Nil => Ok(None),
+        Value::Int(number) => Ok(Some(number)),
+        Value::Bool(_)
+        | Value::Text(_)
+        | Value::Keyword(_)
+        | Value::List(_)
+        | Value::Set(_)
+        | Value::Map(_)
+        | Value::Literal(_) => Err(Mistake::new(start, expected)),
+    }
+}
+
+fn process(reader: &mut Reader<'_>, names: &mut Names) -> Result<Process, Mistake> {
+    if let Some(name) = reader.name()? {
+        return Ok(Process::Named(names.get(name)));
+    }
+    let expected = "a number or a keyword as :process";
+    let start = reader.at();
+    number(reader, expected)?.map(Process::Client).ok_or_else(|| Mistake::new(start, expected))
+}
+
+fn kind(reader: &mut Reader<'_>) -> Result<Kind, Mistake> {
+    reader.skip_blank()?;
+    let start = reader.at();
+    match reader.name()? {
+        Some("invoke") => Ok(Kind::Invoke),
+        Some("ok") => Ok(Kind::Ok),
+        Some("fail") => Ok(Kind::Fail),
+        Some("info") => Ok(Kind::Info),
+        Some(_) | None => Err(Mistake::new(start, "one of invoke, ok, fail, info as :type")),
+    }
+}
+
+/// The name of an operation; nil is the empty name.
+fn name(reader: &mut Reader<'_>, names: &mut Names) -> Result<Arc<str>, Mistake> {
+    if let Some(name) = reader.name()? {
+        return Ok(names.get(name));
+    }
+    let start = reader.at();
+    let value = reader.value()?;
+    match (&value, value.name()) {
+        (Value::Nil, _) => Ok(names.get("")),
+        (Value::Literal(name), _) => Ok(names.get(name)),
+        (_, Some(name)) => Ok(names.get(name)),
+        (_, None) => Err(Mistake::new(start, "a name or nil as :f")),
+    }
+}

@@ -1,0 +1,174 @@
+//! Histories that others recorded: of Jepsen (EDN, JSON lines) and of Porcupine's test data (two text formats), read as
+//! they are, paired into calls, and written as Jepsen would.
+//!
+//! File order is the order: `:index` and `:time` may be missing, negative or run backwards. What a model makes of an
+//! operation's name and value is not known here.
+
+mod edn;
+mod export;
+mod jepsen;
+mod pair;
+mod porcupine;
+mod value;
+
+use std::fmt;
+use std::sync::Arc;
+
+use thiserror::Error;
+
+pub use edn::parse_edn;
+pub use export::{to_edn, to_json_lines};
+pub use pair::{Call, calls};
+pub use value::Value;
+
+/// A history as its file has it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Loaded {
+    /// How it was written.
+    pub format: Format,
+    /// Every operation, those of the nemesis too, in file order.
+    pub ops: Vec<RawOp>,
+}
+
+/// How a file was written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Format {
+    /// Operation maps in EDN: in one vector or list, or one after the other.
+    JepsenEdn,
+    /// Operation maps in JSON, one a line or in one array.
+    JepsenJson,
+    /// The log lines of Porcupine's etcd histories.
+    PorcupineLog,
+    /// The key-value histories of Porcupine: EDN maps with a `:key`.
+    PorcupineKv,
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::JepsenEdn => "Jepsen EDN",
+            Self::JepsenJson => "Jepsen JSON lines",
+            Self::PorcupineLog => "Porcupine's etcd log",
+            Self::PorcupineKv => "Porcupine's key-value text",
+        })
+    }
+}
+
+/// One event: a call begins, or ends.
+#[derive(Clone, PartialEq, Debug)]
+pub struct RawOp {
+    /// `:index`, when the file has it. The order is that of [`Loaded::ops`].
+    pub index: Option<i64>,
+    /// Nanoseconds, when the file has it.
+    pub time: Option<i64>,
+    /// Who.
+    pub process: Process,
+    /// What became of it.
+    pub kind: Kind,
+    /// The name of the operation without a colon; empty when it is nil.
+    pub f: Arc<str>,
+    /// Arguments or results. A Porcupine `:key` is put in front: `[key value]`.
+    pub value: Value,
+    /// This is an `ok` compare-and-set that found another value: it happened and changed nothing.
+    pub compare_false: bool,
+    /// Line of the file, from 1.
+    pub line: usize,
+}
+
+impl fmt::Display for RawOp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = if self.f.is_empty() { "nil" } else { &self.f };
+        write!(f, "line {}: process {} {} {} {}", self.line, self.process, self.kind, name, self.value)
+    }
+}
+
+/// Who performs operations.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum Process {
+    /// A client: it has one operation in flight and is retired after `info`.
+    Client(i64),
+    /// Somebody else, as the nemesis. It bears on no verdict.
+    Named(Arc<str>),
+}
+
+impl fmt::Display for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Client(number) => number.fmt(f),
+            Self::Named(name) => f.write_str(name),
+        }
+    }
+}
+
+/// What an event says of its call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// It begins.
+    Invoke,
+    /// It happened.
+    Ok,
+    /// It did not happen.
+    Fail,
+    /// Nobody knows: it may take effect at any later time.
+    Info,
+}
+
+impl Kind {
+    /// As Jepsen writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Invoke => "invoke",
+            Self::Ok => "ok",
+            Self::Fail => "fail",
+            Self::Info => "info",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Why a file is not a history.
+#[derive(Clone, PartialEq, Eq, Error, Debug)]
+#[error("line {line}, column {column}: expected {expected}")]
+pub struct ImportError {
+    /// Line, from 1.
+    pub line: usize,
+    /// Column in characters, from 1.
+    pub column: usize,
+    /// What should have been there.
+    pub expected: String,
+}
+
+/// Reads a history in whatever format it is.
+pub fn load(bytes: &[u8]) -> Result<Loaded, ImportError> {
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        let sound = String::from_utf8_lossy(bytes.get(..error.valid_up_to()).unwrap_or_default());
+        edn::Mistake::new(sound.len(), "UTF-8").place(&sound)
+    })?;
+    let read = if porcupine::is_log(text) { porcupine::read(text) } else { jepsen::read(text) };
+    read.map_err(|mistake| mistake.place(text))
+}
+
+/// Gives equal names one allocation. Histories have few names, so that a linear search is the fastest.
+#[derive(Default, Debug)]
+struct Names(Vec<Arc<str>>);
+
+impl Names {
+    /// More than these are allocated one by one.
+    const KEPT: usize = 64;
+
+    fn get(&mut self, name: &str) -> Arc<str> {
+        if let Some(known) = self.0.iter().find(|known| ***known == *name) {
+            return Arc::clone(known);
+        }
+        let new: Arc<str> = name.into();
+        if self.0.len() < Self::KEPT {
+            self.0.push(Arc::clone(&new));
+        }
+        new
+    }
+}
