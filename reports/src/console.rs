@@ -227,7 +227,9 @@ fn load_section(canvas: &mut Canvas, record: &ScenarioRecord) {
 /// Replicas must refuse writes, so that a refusal there is not a failure.
 fn direct_words(direct: &Tally) -> String {
     let (ok, refused, unanswered) = (count(direct.ok), count(direct.fail), count(direct.info));
-    format!("to each node directly, replicas included: {ok} acknowledged, {refused} refused, {unanswered} unknown")
+    format!(
+        "to each node directly, replicas included: {ok} acknowledged, {refused} refused or not reached, {unanswered} unknown"
+    )
 }
 
 fn clean_section(canvas: &mut Canvas, record: &ScenarioRecord) {

@@ -50,7 +50,7 @@ pub struct NotRun {
 fn suite_not_run(scenario: &NotRun) -> TestSuite {
     let mut suite = TestSuite::new(&clean::line(&scenario.name));
     suite.package = clean::line(&scenario.file);
-    suite.hostname = "localhost".to_owned();
+    "localhost".clone_into(&mut suite.hostname);
     suite.set_timestamp(moment(scenario.when));
     let message = clean::line(&scenario.reason);
     let mut builder = TestCaseBuilder::error("run", Duration::ZERO, "NOT RUN", &message);

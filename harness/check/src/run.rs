@@ -41,7 +41,7 @@ pub fn run_finding(run: &Recorded, losses: &Losses, torn: &[String]) -> Finding 
     }
     // A problem of several lines brings the logs of the servers with it.
     let lines = problems.iter().flat_map(|(_, words)| words.lines());
-    lines.fold(finding, |finding, line| finding.evidence(line))
+    lines.fold(finding, Finding::evidence)
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "a few kinds of event out of many")]

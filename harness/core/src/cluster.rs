@@ -105,6 +105,9 @@ pub struct NodeView {
     pub streaming: bool,
     /// When its server process started, in the server's own count; a change is a restart.
     pub incarnation: Option<u64>,
+    /// Writes that it has begun and not ended: a commit that still waits for a standby is hidden on its own primary.
+    #[serde(default)]
+    pub unfinished: u64,
     /// Labels of the node (zone, kind of hardware…).
     pub labels: BTreeMap<String, String>,
     /// What it said, or why it did not answer.
@@ -123,6 +126,7 @@ impl NodeView {
             position: None,
             streaming: false,
             incarnation: None,
+            unfinished: 0,
             labels: BTreeMap::new(),
             detail: why.into(),
         }

@@ -37,7 +37,8 @@ pub(crate) async fn whole(
     .await
 }
 
-/// Waits until every node has replayed at least what the primary had written when the load had ended.
+/// Waits until no write is unfinished, and every node has replayed at least what the primary had written when the load
+/// had ended.
 pub(crate) async fn caught_up(
     scenario: &Scenario,
     dialer: &dyn Dialer,
@@ -52,6 +53,9 @@ pub(crate) async fn caught_up(
     wait::until("caught-up replicas", clock, left, Duration::from_millis(100), || async {
         let view = system.view(dialer, clock, LOOK).await;
         system.whole(&view)?;
+        if let Some(busy) = view.nodes.iter().find(|node| node.unfinished > 0) {
+            return Err(format!("{} has {} unfinished writes: {}", busy.name, busy.unfinished, view.in_words()));
+        }
         match view.nodes.iter().find(|node| node.position < wanted) {
             Some(behind) => Err(format!("{} is behind: {}", behind.name, view.in_words())),
             None => Ok(view),

@@ -9,7 +9,7 @@ use firedrill_core::cluster::{ClusterView, NodeName};
 use firedrill_core::event::{Event, Phase};
 use firedrill_core::history::{Outcome, Route};
 use firedrill_core::platform::{Dialer, Incident, Inventory, Platform, Residue, StartError, Started, Vantage};
-use firedrill_core::scenario::Scenario;
+use firedrill_core::scenario::{RouteKind, Scenario};
 use firedrill_core::seed::Seed;
 use firedrill_core::system::Sink;
 use firedrill_core::time::{Clock, Wall};
@@ -475,11 +475,26 @@ impl Drill<'_> {
             // Not whole in time is found again, and recorded, by the final reads.
             if final_reads::whole(&run.scenario, self.dialer.as_ref(), run.clock, limit, |_| {}).await.is_ok()
                 && run.scenario.load.duration.is_none()
+                && self.acknowledges(limit).await
             {
                 run.clock.sleep(TAIL).await;
             }
         };
         run.unless_interrupted(waiting).await.ok_or(Cut)
+    }
+
+    /// Waits for an acknowledgement through the router: a cluster can look whole while its commits still wait for a
+    /// standby whose connection has not got over the partition (TCP backs off for as long as it lasted).
+    async fn acknowledges(&self, limit: Duration) -> bool {
+        let run = self.run;
+        if run.scenario.load.routes == [RouteKind::Direct] {
+            return true;
+        }
+        let acknowledged = wait::until("an acknowledgement", run.clock, limit, INTERVAL, || async {
+            let reading = self.meter.read(run.clock.now());
+            if reading.ok > 0.0 { Ok(()) } else { Err("none in the last second".to_owned()) }
+        });
+        acknowledged.await.is_ok()
     }
 
     async fn finish(&mut self) -> Result<(), Cut> {

@@ -4,7 +4,7 @@ use expect_test::expect_file;
 use firedrill_core::check::Finding;
 use firedrill_core::record::ScenarioRecord;
 use firedrill_core::verdict::Verdict;
-use firedrill_reports::junit::{render, render_all};
+use firedrill_reports::junit::{NotRun, render, render_all};
 use proptest::prelude::*;
 
 use crate::sample;
@@ -102,6 +102,33 @@ fn several_scenarios_go_into_one_file() {
     assert_eq!(suites[0].attribute("timestamp"), Some("2026-11-21T01:02:03Z"));
     assert_eq!(suites[0].attribute("time"), Some("48.25"));
     assert_eq!(suites[1].attribute("failures"), Some("2"));
+}
+
+#[test]
+fn scenario_that_was_not_run_is_an_error_in_its_own_suite() {
+    let not_run = NotRun {
+        file: "scenarios/postgres/primary-kill.toml".to_owned(),
+        name: "Killed \u{1b}[31m]]>".to_owned(),
+        when: firedrill_core::time::Wall { unix_nanos: 1_795_222_923_000_000_000 },
+        code: 7,
+        reason: "this environment lacks what the scenario needs".to_owned(),
+        details: vec!["program etcd is not installed: apt-get install etcd-server ]]>".to_owned()],
+    };
+    let mut bytes = Vec::new();
+    render_all(&[sample::passing()], &[not_run], &mut bytes).unwrap();
+    let text = String::from_utf8(bytes).unwrap();
+    let document = roxmltree::Document::parse(&text).unwrap();
+    let suite = document.descendants().filter(|node| node.has_tag_name("testsuite")).nth(1).unwrap();
+    assert_eq!((suite.attribute("tests"), suite.attribute("errors")), (Some("1"), Some("1")));
+    let case = suite.descendants().find(|node| node.has_tag_name("testcase")).unwrap();
+    assert_eq!(
+        (case.attribute("name"), case.attribute("classname")),
+        (Some("run"), Some("scenarios.postgres.primary-kill"))
+    );
+    let error = case.descendants().find(|node| node.has_tag_name("error")).unwrap();
+    assert!(
+        error.text().unwrap().contains("apt-get install etcd-server") && error.text().unwrap().contains("exit code 7")
+    );
 }
 
 fn verdict() -> impl Strategy<Value = Verdict> {

@@ -23,10 +23,16 @@ impl Mistake {
     /// With line and column.
     pub(super) fn place(self, text: &str) -> ImportError {
         let before = text.get(..self.at).unwrap_or(text);
-        let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
+        let line = newlines(before.as_bytes()) + 1;
         let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
         ImportError { line, column, expected: self.expected }
     }
+}
+
+/// Ends of lines. Once over a file in all, and the compiler makes vectors of it.
+#[expect(clippy::naive_bytecount, reason = "not worth a dependency")]
+pub(super) fn newlines(bytes: &[u8]) -> usize {
+    bytes.iter().filter(|byte| **byte == b'\n').count()
 }
 
 /// Which grammar.

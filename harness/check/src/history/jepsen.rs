@@ -70,7 +70,7 @@ struct Ops<'a> {
 impl Ops<'_> {
     fn line_of(&mut self, at: usize) -> usize {
         let between = self.text.as_bytes().get(self.counted..at).unwrap_or_default();
-        self.line += between.iter().filter(|byte| **byte == b'\n').count();
+        self.line += super::edn::newlines(between);
         self.counted = at;
         self.line
     }

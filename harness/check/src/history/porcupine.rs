@@ -1,7 +1,6 @@
 //! The log lines of Porcupine's etcd histories: `INFO  jepsen.util - 3 :invoke :cas [1 2]`, in columns of blanks or tabs.
 
 use super::edn::{Dialect, Mistake, Reader};
-use super::value::Value;
 use super::{Format, Kind, Loaded, Names, Process, RawOp};
 
 const MARK: &str = "jepsen.util -";
@@ -41,10 +40,10 @@ fn operation(line: &str, start: usize, number: usize, names: &mut Names) -> Resu
         })
     };
     let (process, column) = read(&mut reader, "a process")?;
-    let process = match &process {
-        Value::Int(number) => Process::Client(*number),
-        Value::Keyword(name) => Process::Named(names.get(name)),
-        _ => return Err(Mistake::new(column, "a process: a number or a keyword")),
+    let process = match (process.int(), process.name()) {
+        (Some(number), _) => Process::Client(number),
+        (None, Some(name)) => Process::Named(names.get(name)),
+        (None, None) => return Err(Mistake::new(column, "a process: a number or a keyword")),
     };
     let (kind, column) = read(&mut reader, "one of :invoke, :ok, :fail, :info")?;
     let kind = match kind.name() {

@@ -158,7 +158,7 @@ fn run_verdict(run: &Recorded, torn: &[String]) -> (Verdict, String) {
 fn a_run_that_came_through_passes_and_says_its_rate() {
     let (verdict, words) = run_verdict(&failover().end(2), &[]);
     assert_eq!(verdict, Verdict::Pass, "{words}");
-    assert!(words.contains("1900 operations, 1600 acknowledged"), "{words}");
+    assert!(words.contains("1900 operations through the router, 1600 acknowledged"), "{words}");
 }
 
 #[test]

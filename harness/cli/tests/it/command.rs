@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What the command printed and how it ended.
 pub(crate) struct Ended {
@@ -74,6 +75,12 @@ pub(crate) fn small_disks_can_be_made() -> Result<(), String> {
     let disk = folder.path().to_str().unwrap();
     let tried = small_disk("64k", disk, folder.path()).arg("true").output().map_err(|error| error.to_string())?;
     if tried.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&tried.stderr).into_owned()) }
+}
+
+/// The machine, for one test with real servers at a time.
+pub(crate) fn machine() -> MutexGuard<'static, ()> {
+    static MACHINE: Mutex<()> = Mutex::new(());
+    MACHINE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 pub(crate) fn is_root() -> bool {

@@ -1,6 +1,6 @@
 //! A real cluster left running, looked at, and removed. Skipped loudly where the lab cannot run.
 
-use crate::command::{Ended, firedrill_in};
+use crate::command::{Ended, firedrill_in, machine};
 
 const SCENARIO: &str = "scenarios/postgres/primary-cut-from-peers.toml";
 
@@ -26,6 +26,7 @@ impl Drop for Running<'_> {
 
 #[test]
 fn cluster_is_left_running_planned_against_and_removed() {
+    let _machine = machine();
     let state = tempfile::tempdir().unwrap();
     let plan = firedrill_in(state.path(), &["plan", SCENARIO]);
     if let Some((_, missing)) = plan.stdout.split_once("a run would exit with 7") {

@@ -4,7 +4,7 @@ use std::fs;
 
 use expect_test::expect_file;
 
-use crate::command::firedrill;
+use crate::command::{firedrill, firedrill_in};
 
 #[test]
 fn help_shows_verbs_and_exit_codes() {
@@ -89,6 +89,76 @@ fn every_typo_is_shown_at_once_and_nothing_is_run() {
             assert!(shown.ends_with("nothing was touched\n"), "{shown}");
         }
     }
+}
+
+/// One of each kind that the issue of this tool's first step names, in one file.
+const MISTAKES: &str = "\
+firedrill = 1
+name = \"A scenario with every kind of mistake\"
+colour = \"red\"
+
+[cluster]
+system   = \"sim\"
+platform = \"sim\"
+nodes    = 0
+
+[workload]
+kind     = \"ledger\"
+rate     = \"100/s\"
+duration = \"20s\"
+timeout  = \"2 parsecs\"
+
+[[fault]]
+id   = \"long\"
+kind = \"process.kill\"
+on   = \"primary\"
+at   = \"5s\"
+for  = \"1m\"
+
+[[fault]]
+id   = \"whom\"
+kind = \"process.pause\"
+on   = \"secondary\"
+at   = \"5s\"
+for  = \"1s\"
+
+[[fault]]
+id    = \"orphan\"
+kind  = \"process.pause\"
+on    = \"primary\"
+after = \"lnog.healed\"
+for   = \"1s\"
+
+[[fault]]
+id    = \"hen\"
+kind  = \"process.pause\"
+on    = \"primary\"
+after = \"egg.healed + 1s\"
+for   = \"1s\"
+
+[[fault]]
+id    = \"egg\"
+kind  = \"process.pause\"
+on    = \"primary\"
+after = \"hen + 1s\"
+for   = \"1s\"
+
+[[invariant]]
+check = \"no-acked-loss\"
+";
+
+#[test]
+fn every_kind_of_mistake_is_shown_at_once_and_nothing_is_touched() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (file, out, junit) = (path("mistakes.toml"), path("runs"), path("all.xml"));
+    fs::write(&file, MISTAKES).unwrap();
+    let ended =
+        firedrill_in(&folder.path().join("state"), &["run", &file, "--out", &out, "--junit", &junit, "--on", "sim"]);
+    assert_eq!((ended.code, ended.stdout.as_str()), (2, ""));
+    expect_file!["snapshots/mistakes.txt"].assert_eq(&ended.stderr.replace(&file, "mistakes.toml"));
+    let left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["mistakes.toml"]);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! A simulated cluster under load, for the tests of the simulation: a small stand-in for the engine.
 
+#![expect(clippy::disallowed_methods, reason = "tasks end with their test's runtime")]
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

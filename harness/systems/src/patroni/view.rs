@@ -31,7 +31,8 @@ pub(super) const WHERE: &str = "SELECT \
     coalesce((SELECT status = 'streaming' FROM pg_stat_wal_receiver), false), \
     (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint, \
     (SELECT string_agg(application_name, ',') FROM pg_stat_replication \
-        WHERE state = 'streaming' AND sync_state IN ('sync', 'quorum')) \
+        WHERE state = 'streaming' AND sync_state IN ('sync', 'quorum')), \
+    (SELECT count(*) FROM pg_stat_activity WHERE backend_xid IS NOT NULL) \
     FROM (SELECT pg_is_in_recovery() AS recovering OFFSET 0) AS self";
 
 /// What PostgreSQL says of itself.
@@ -47,6 +48,8 @@ pub(super) struct Server {
     pub(super) streaming: bool,
     /// When it started, in microseconds of its own clock.
     pub(super) incarnation: Option<u64>,
+    /// Transactions that wrote and have not ended.
+    pub(super) unfinished: u64,
     /// The standbys its commits wait for.
     pub(super) sync_standbys: BTreeSet<String>,
 }
@@ -150,6 +153,7 @@ fn server(row: &SimpleQueryRow) -> Result<Server, String> {
         position: position(row),
         streaming: row.get(4) == Some("t"),
         incarnation: row.get(5).and_then(|text| text.parse().ok()),
+        unfinished: row.get(7).and_then(|text| text.parse().ok()).unwrap_or_default(),
         sync_standbys: names.map(ToOwned::to_owned).collect(),
     })
 }

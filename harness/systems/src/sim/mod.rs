@@ -165,6 +165,7 @@ fn node_view(name: &NodeName, answer: Result<Status, String>) -> NodeView {
                 position: Some(status.position),
                 streaming: status.streaming,
                 incarnation: Some(status.incarnation),
+                unfinished: 0,
                 labels: BTreeMap::new(),
                 detail: told(&status),
             }

@@ -1,6 +1,8 @@
 //! One life of a real cluster: start, load, a cancelled wait for the standby, the death of the primary, and what the
 //! view, the watch and the history say of it.
 
+#![expect(clippy::disallowed_methods, reason = "tasks end with their test's runtime")]
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 

@@ -1,0 +1,214 @@
+//! What objects do: for each model, the operations and the state that each makes of a state.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// An operation with its result. Values are numbers that the caller gave them.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub(super) enum Op {
+    /// The value is this.
+    Read(u32),
+    /// The value becomes this.
+    Write(u32),
+    /// The value was the first and becomes the second.
+    Cas(u32, u32),
+    /// The value was not this.
+    CasFalse(u32),
+    /// Reads and writes of several registers, in turn.
+    Txn(Box<[Micro]>),
+    /// The text is this.
+    Get(Arc<str>),
+    /// The text becomes this.
+    Put(Arc<str>),
+    /// The text is prolonged.
+    Append(Arc<str>),
+    /// The elements are exactly these, in ascending order.
+    Elements(Box<[u32]>),
+    /// The elements include this from now on.
+    Insert(u32),
+    /// The last of the queue is this.
+    Enqueue(u32),
+    /// The first of the queue is this, and taken.
+    Dequeue(u32),
+    /// The queue is empty.
+    DequeueNothing,
+    /// The first of the queue, whatever it is, is taken.
+    DequeueSomething,
+    /// The sum is this.
+    Sum(i64),
+    /// The sum grows.
+    Add(i64),
+    /// The lock was free and is held.
+    Acquire,
+    /// The lock was held and is free.
+    Release,
+}
+
+/// Part of a transaction on several registers.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub(super) enum Micro {
+    /// This register has this value.
+    Read(usize, u32),
+    /// This register gets this value.
+    Write(usize, u32),
+}
+
+impl Op {
+    /// Whether it leaves every state as it is.
+    pub(super) fn is_pure(&self) -> bool {
+        match self {
+            Self::Read(_)
+            | Self::CasFalse(_)
+            | Self::Get(_)
+            | Self::Elements(_)
+            | Self::DequeueNothing
+            | Self::Sum(_)
+            | Self::Add(0) => true,
+            Self::Cas(from, to) => from == to,
+            Self::Txn(micros) => micros.iter().all(|micro| matches!(micro, Micro::Read(..))),
+            Self::Append(text) => text.is_empty(),
+            Self::Write(_)
+            | Self::Put(_)
+            | Self::Insert(_)
+            | Self::Enqueue(_)
+            | Self::Dequeue(_)
+            | Self::DequeueSomething
+            | Self::Add(_)
+            | Self::Acquire
+            | Self::Release => false,
+        }
+    }
+}
+
+/// A state of an object.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) enum State {
+    /// Of a register.
+    Value(u32),
+    /// Of several registers.
+    Values(Box<[u32]>),
+    /// Of a key.
+    Text(Arc<str>),
+    /// Of a set, in ascending order.
+    Set(Box<[u32]>),
+    /// Of a queue, first in first.
+    Queue(Box<[u32]>),
+    /// Of a counter.
+    Sum(i64),
+    /// Of a lock: whether it is held.
+    Held(bool),
+}
+
+impl State {
+    /// What an operation makes of it; nothing when it cannot happen here.
+    pub(super) fn step(&self, op: &Op) -> Option<Self> {
+        match (self, op) {
+            (Self::Value(now), Op::Read(read)) => (now == read).then(|| self.clone()),
+            (Self::Value(_), Op::Write(value)) => Some(Self::Value(*value)),
+            (Self::Value(now), Op::Cas(from, to)) => (now == from).then_some(Self::Value(*to)),
+            (Self::Value(now), Op::CasFalse(from)) => (now != from).then(|| self.clone()),
+            (Self::Values(values), Op::Txn(micros)) => txn(values, micros).map(Self::Values),
+            (Self::Text(now), Op::Get(read)) => (now == read).then(|| self.clone()),
+            (Self::Text(_), Op::Put(text)) => Some(Self::Text(Arc::clone(text))),
+            (Self::Text(now), Op::Append(text)) => Some(Self::Text(format!("{now}{text}").into())),
+            (Self::Set(now), Op::Elements(read)) => (now == read).then(|| self.clone()),
+            (Self::Set(now), Op::Insert(element)) => Some(Self::Set(with(now, *element))),
+            (Self::Queue(queue), Op::Enqueue(value)) => {
+                Some(Self::Queue(queue.iter().chain([value]).copied().collect()))
+            }
+            (Self::Queue(queue), Op::Dequeue(value)) => match queue.split_first() {
+                Some((first, rest)) if first == value => Some(Self::Queue(rest.into())),
+                Some(_) | None => None,
+            },
+            (Self::Queue(queue), Op::DequeueNothing) => queue.is_empty().then(|| self.clone()),
+            (Self::Queue(queue), Op::DequeueSomething) => {
+                Some(Self::Queue(queue.split_first().map_or_else(Box::default, |(_, rest)| rest.into())))
+            }
+            (Self::Sum(now), Op::Sum(read)) => (now == read).then(|| self.clone()),
+            (Self::Sum(now), Op::Add(more)) => now.checked_add(*more).map(Self::Sum),
+            (Self::Held(held), Op::Acquire) => (!held).then_some(Self::Held(true)),
+            (Self::Held(held), Op::Release) => held.then_some(Self::Held(false)),
+            // An operation of another object: the translation makes none.
+            (_, _) => None,
+        }
+    }
+}
+
+fn txn(values: &[u32], micros: &[Micro]) -> Option<Box<[u32]>> {
+    let mut values: Box<[u32]> = values.into();
+    for micro in micros {
+        match *micro {
+            Micro::Read(register, value) => {
+                if values.get(register) != Some(&value) {
+                    return None;
+                }
+            }
+            Micro::Write(register, value) => *values.get_mut(register)? = value,
+        }
+    }
+    Some(values)
+}
+
+fn with(elements: &[u32], element: u32) -> Box<[u32]> {
+    match elements.binary_search(&element) {
+        Ok(_) => elements.into(),
+        Err(place) => {
+            let (before, after) = elements.split_at(place);
+            before.iter().chain([&element]).chain(after).copied().collect()
+        }
+    }
+}
+
+/// One object: its operations and the states that were reached, by number.
+#[derive(Debug)]
+pub(super) struct Spec {
+    ops: Vec<Op>,
+    states: Vec<Arc<State>>,
+    numbers: HashMap<Arc<State>, u32>,
+    /// Estimate of what the states hold.
+    pub(super) bytes: usize,
+}
+
+impl Spec {
+    /// The initial state has the number 0.
+    pub(super) fn new(initial: State, ops: Vec<Op>) -> Self {
+        let mut spec = Self { ops, states: Vec::new(), numbers: HashMap::new(), bytes: 0 };
+        spec.number(initial);
+        spec
+    }
+
+    pub(super) fn op(&self, op: usize) -> Option<&Op> {
+        self.ops.get(op)
+    }
+
+    pub(super) fn is_pure(&self, op: usize) -> bool {
+        self.op(op).is_some_and(Op::is_pure)
+    }
+
+    pub(super) fn state(&self, number: u32) -> Option<&State> {
+        usize::try_from(number).ok().and_then(|place| self.states.get(place)).map(|state| &**state)
+    }
+
+    /// The number of the state that an operation makes of a state.
+    pub(super) fn step(&mut self, state: u32, op: usize) -> Option<u32> {
+        let (before, op) = (self.state(state)?, self.ops.get(op)?);
+        let after = before.step(op)?;
+        if after == *before { Some(state) } else { Some(self.number(after)) }
+    }
+
+    fn number(&mut self, state: State) -> u32 {
+        if let Some(number) = self.numbers.get(&state) {
+            return *number;
+        }
+        let number = u32::try_from(self.states.len()).unwrap_or(u32::MAX);
+        self.bytes += 64 + match &state {
+            State::Values(words) | State::Set(words) | State::Queue(words) => words.len() * 4,
+            State::Text(text) => text.len(),
+            State::Value(_) | State::Sum(_) | State::Held(_) => 0,
+        };
+        let state = Arc::new(state);
+        self.states.push(Arc::clone(&state));
+        self.numbers.insert(state, number);
+        number
+    }
+}
