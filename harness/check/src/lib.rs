@@ -9,6 +9,7 @@ pub mod conclude;
 pub mod faults;
 pub mod history;
 pub mod judge;
+pub mod linear;
 pub mod losses;
 pub mod objectives;
 pub mod recovery;

@@ -16,6 +16,7 @@ mod load;
 mod meter;
 mod recorder;
 mod run;
+mod start;
 mod storm;
 mod verdict;
 mod watch;

@@ -208,16 +208,15 @@ fn next(receiver: &Receiver<Message>) -> Option<Message> {
 }
 
 /// What was done to the cluster reaches the disk at once: it is what a killed run is asked for first.
-#[expect(clippy::wildcard_enum_match_arm, reason = "a few kinds of event out of many")]
-fn is_deed(event: &Event) -> bool {
-    match event {
+const fn is_deed(event: &Event) -> bool {
+    matches!(
+        event,
         Event::FaultOnset { .. }
-        | Event::StepApplied { .. }
-        | Event::StepProof { .. }
-        | Event::StepReverted { .. }
-        | Event::HealFailed { .. } => true,
-        _ => false,
-    }
+            | Event::StepApplied { .. }
+            | Event::StepProof { .. }
+            | Event::StepReverted { .. }
+            | Event::HealFailed { .. }
+    )
 }
 
 fn note(trouble: &Trouble, result: io::Result<()>) -> Result<(), ()> {

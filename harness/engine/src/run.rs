@@ -2,18 +2,18 @@
 //! the verdict is computed from there afterwards.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use firedrill_core::cluster::{ClusterView, NodeName};
+use firedrill_core::cluster::ClusterView;
 use firedrill_core::event::{Event, Phase};
 use firedrill_core::history::{Outcome, Route};
-use firedrill_core::platform::{Dialer, Incident, Inventory, Platform, Residue, StartError, Started, Vantage};
+use firedrill_core::platform::{Dialer, Incident, Inventory, Platform, Residue, Vantage};
 use firedrill_core::scenario::{RouteKind, Scenario};
 use firedrill_core::seed::Seed;
 use firedrill_core::system::Sink;
 use firedrill_core::time::{Clock, Wall};
-use firedrill_core::wait::{self, TimedOut};
+use firedrill_core::wait;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -25,7 +25,7 @@ use crate::interrupt::Interrupts;
 use crate::journal::Journal;
 use crate::load::{Load, LoadInput};
 use crate::meter::{Gate, Meter};
-use crate::observe::{Observer, Progress, Tick};
+use crate::observe::Observer;
 use crate::recorder::{Recorder, Writer, all_joined};
 use crate::storm::Storm;
 use crate::watch::{INTERVAL, Lookout, Stage};
@@ -33,16 +33,6 @@ use crate::watch::{INTERVAL, Lookout, Stage};
 /// The load goes on so long after everything is healed and whole, unless the scenario fixes its length.
 const TAIL: Duration = Duration::from_secs(3);
 const SETUP: Duration = Duration::from_secs(20);
-/// Log lines of a server that ended at the start that are shown, and out of how many they are chosen.
-const LOG_LINES: usize = 15;
-const LOG_LINES_READ: usize = 100;
-/// Lines of each log when nothing ended and yet the cluster did not become whole.
-const LOG_LINES_OF_MANY: usize = 3;
-/// Nodes whose logs are shown then.
-const MOST_NODES_SHOWN: usize = 3;
-/// Incidents that may wait to be forgotten, more than there are servers.
-const MOST_INCIDENTS: usize = 1000;
-
 /// One run's parts, made by [`crate::suite`].
 pub(crate) struct Run {
     pub(crate) scenario: Arc<Scenario>,
@@ -84,7 +74,7 @@ impl Run {
         self.recorder.event(Event::Phase { phase, wall: Wall::now() });
     }
 
-    fn phase(&self) -> Phase {
+    pub(crate) fn phase(&self) -> Phase {
         self.stage.borrow().phase.unwrap_or(Phase::Preflight)
     }
 
@@ -151,98 +141,6 @@ impl Run {
         }
     }
 
-    async fn start(&self) -> Result<(), String> {
-        let started = self.platform.start(self.use_template).await.map_err(|error| start_words(&error))?;
-        let limit = self.scenario.cluster.start;
-        match (self.become_whole(limit).await, started) {
-            (Ok(()), Started::FromTemplate | Started::Plain) => Ok(()),
-            (Ok(()), Started::Cold) if !self.use_template => Ok(()),
-            (Ok(()), Started::Cold) => {
-                self.platform.save_template().await.map_err(|error| start_words(&error))?;
-                self.become_whole(limit).await
-            }
-            (Err(_), Started::FromTemplate) => {
-                // A template that does not start is of no use to anybody: once more from nothing.
-                self.platform.discard_template().await;
-                self.platform.stop().await.map_err(|error| words(&error))?;
-                self.forget_incidents().await;
-                self.platform.start(false).await.map_err(|error| start_words(&error))?;
-                self.become_whole(limit).await
-            }
-            (Err(reason), Started::Cold | Started::Plain) => Err(reason),
-        }
-    }
-
-    /// `Err` carries, from its second line on, what the nodes' logs say.
-    async fn become_whole(&self, limit: Duration) -> Result<(), String> {
-        let dialer = self.platform.dialer();
-        let last = Mutex::new(ClusterView::default());
-        let look = |view: &ClusterView| {
-            self.show(view);
-            view.clone_into(&mut last.lock().unwrap_or_else(PoisonError::into_inner));
-        };
-        tokio::select! {
-            biased;
-            whole = final_reads::whole(&self.scenario, dialer.as_ref(), self.clock, limit, look) => match whole {
-                Ok(_) => Ok(()),
-                Err(timed_out) => {
-                    let view = last.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                    Err(self.not_whole_words(&timed_out, &view))
-                }
-            },
-            incident = self.platform.incident() => Err(self.incident_words(&incident)),
-        }
-    }
-
-    /// Forgets what was noticed of servers that have been stopped since.
-    async fn forget_incidents(&self) {
-        for _ in 0..MOST_INCIDENTS {
-            tokio::select! {
-                biased;
-                _ = self.platform.incident() => {}
-                () = std::future::ready(()) => return,
-            }
-        }
-    }
-
-    /// Shows a cluster on its way to become whole.
-    fn show(&self, view: &ClusterView) {
-        self.observer.show(&Progress::Tick(Tick {
-            at: self.clock.now(),
-            phase: self.phase(),
-            ok_per_second: 0.0,
-            bad_per_second: 0.0,
-            primary: view.primary().map(|node| node.name.to_string()),
-            cluster: view.in_words(),
-            active: Vec::new(),
-            storm: None,
-        }));
-    }
-
-    fn incident_words(&self, incident: &Incident) -> String {
-        match incident {
-            Incident::UnitExited { node, unit, status } => {
-                let log = self.platform.last_log_lines(node, LOG_LINES_READ);
-                with_log(format!("{unit} on {node} ended at the start: {status}"), &telling(log, unit))
-            }
-            Incident::AgentDied { detail } => format!("the agent ended at the start: {detail}"),
-        }
-    }
-
-    /// A server that tries again and again does not end: its log says why all the same.
-    fn not_whole_words(&self, timed_out: &TimedOut, view: &ClusterView) -> String {
-        let up = |node: &NodeName| view.node(node).is_some_and(|seen| seen.up);
-        let nodes = &self.scenario.cluster.nodes;
-        let down: Vec<&NodeName> = nodes.iter().filter(|node| !up(node)).collect();
-        let asked = if down.is_empty() { nodes.iter().collect() } else { down };
-        let mut log = Vec::new();
-        for node in asked.into_iter().take(MOST_NODES_SHOWN) {
-            let lines = self.platform.last_log_lines(node, LOG_LINES_OF_MANY);
-            log.extend(lines.into_iter().map(|line| format!("{node} {line}")));
-        }
-        with_log(timed_out.to_string(), &log)
-    }
-
     async fn stop(&self, before: Option<Inventory>) {
         let mut residue: Vec<Residue> = Vec::new();
         if let Some(before) = before {
@@ -262,37 +160,6 @@ impl Run {
         residue.dedup();
         self.recorder.event(Event::Swept { residue });
     }
-}
-
-fn start_words(error: &StartError) -> String {
-    match error {
-        StartError::Missing(missing) => {
-            let lines = missing.iter().map(|missing| format!("{}: {}", missing.what, missing.remedy));
-            lines.collect::<Vec<_>>().join("\n")
-        }
-        StartError::UnitDied { log, .. } => with_log(error.to_string(), log),
-        StartError::Other { .. } => words(error),
-    }
-}
-
-/// One line that says what happened, and then what the logs say, line by line.
-fn with_log(what: String, log: &[String]) -> String {
-    [&[what], log].concat().join("\n")
-}
-
-/// What ended knows best why; the logs of its neighbours only matter if it said nothing. The frames of a stack trace,
-/// which are indented, would push out what was wrong.
-fn telling(mut log: Vec<String>, unit: &str) -> Vec<String> {
-    let own = |line: &String| line.strip_prefix(unit).is_some_and(|rest| rest.starts_with(':'));
-    if log.iter().any(own) {
-        log.retain(own);
-    }
-    let said = |line: &String| {
-        let text = line.split_once(": ").map_or("", |(_, text)| text);
-        !text.is_empty() && !text.starts_with(char::is_whitespace)
-    };
-    log.retain(said);
-    log.split_off(log.len().saturating_sub(LOG_LINES))
 }
 
 async fn incidents(platform: Arc<dyn Platform>, recorder: Recorder, died: watch::Sender<bool>) {
@@ -500,7 +367,7 @@ impl Drill<'_> {
     async fn finish(&mut self) -> Result<(), Cut> {
         let run = self.run;
         let taking = final_reads::take(&run.scenario, Arc::clone(&self.dialer), &run.recorder, run.clock, || {
-            run.enter(Phase::FinalReads)
+            run.enter(Phase::FinalReads);
         });
         let finals = run.unless_interrupted(taking).await.ok_or(Cut)?;
         write_json(&run.folder.join(FINALS_FILE), &finals).map_err(|error| {
@@ -537,21 +404,5 @@ async fn halted(run: &Run, views: &mut watch::Receiver<ClusterView>, meter: &Met
                 return;
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_server_said_last_is_not_hidden_by_a_stack_trace_or_by_its_neighbours() {
-        let lines =
-            ["etcd: elected", "patroni: FATAL: no memory", "patroni: Traceback:", "patroni:   File x", "patroni: "];
-        let log = lines.map(ToOwned::to_owned).to_vec();
-        assert_eq!(telling(log.clone(), "patroni"), ["patroni: FATAL: no memory", "patroni: Traceback:"]);
-        assert_eq!(telling(log, "haproxy").first().map(String::as_str), Some("etcd: elected"));
-        let long: Vec<String> = (0..50).map(|i| format!("etcd: line {i}")).collect();
-        assert_eq!(telling(long.clone(), "etcd"), long[50 - LOG_LINES..]);
     }
 }

@@ -1,7 +1,8 @@
 //! Sets of configurations: what has been linearized and the state that makes, in as few words as the key needs.
 
-/// How the words of a configuration are laid out: the state, a bit for each slot of an operation in flight, and for
-/// each class of identical crashed operations how many of them took effect (two classes a word).
+/// How the words of a configuration are laid out: the state, the mask (a bit for each slot of an operation in flight,
+/// and the level in its last word), and for each class of identical crashed operations how many of them took effect
+/// (two classes a word).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Layout {
     pub(super) mask_words: usize,
@@ -41,6 +42,17 @@ impl Layout {
     pub(super) fn clear(self, config: &mut [u64], slot: usize) {
         if let Some(word) = config.get_mut(1 + slot / 64) {
             *word &= !(1 << (slot % 64));
+        }
+    }
+
+    pub(super) fn level(self, config: &[u64]) -> usize {
+        let word = config.get(self.mask_words).copied().unwrap_or_default();
+        usize::try_from(word).unwrap_or(usize::MAX)
+    }
+
+    pub(super) fn set_level(self, config: &mut [u64], level: usize) {
+        if let (Some(word), Ok(level)) = (config.get_mut(self.mask_words), u64::try_from(level)) {
+            *word = level;
         }
     }
 

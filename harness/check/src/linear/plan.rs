@@ -81,7 +81,8 @@ impl Plan {
                 (false, None) => building.crash(of.op),
             }
         }
-        let mask_words = building.slots.div_ceil(64);
+        // The last one is the level, see `Layout`.
+        let mask_words = building.slots.div_ceil(64) + 1;
         let layout = Layout { mask_words, classes: building.classes.len() };
         Self { levels: building.levels, live: building.live, classes: building.classes, layout }
     }

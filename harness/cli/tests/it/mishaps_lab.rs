@@ -60,6 +60,7 @@ struct Bench {
 
 impl Bench {
     /// `None`, loudly, where the lab cannot run.
+    #[expect(clippy::print_stderr, reason = "a skip must be loud")]
     fn new() -> Option<Self> {
         let bench = Self { folder: tempfile::tempdir().unwrap(), _machine: machine() };
         let scenario = bench.scenario("2s", "", "");

@@ -1,0 +1,215 @@
+//! Linearizability: whether the calls of a history could have taken effect one after the other, each at a moment between
+//! its beginning and its end, so that every result is what the model gives there.
+//!
+//! Independent keys are decided apart. What `fail`ed did not happen; what nobody knows may have happened at any time
+//! after it began, or never.
+
+mod configs;
+mod models;
+mod plan;
+mod search;
+mod spec;
+mod tell;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+use thiserror::Error;
+
+use crate::history::{ImportError, Loaded, Value};
+use models::Object;
+use plan::Plan;
+use search::Found;
+
+pub use tell::describe;
+
+/// What an object does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Model {
+    /// `read`, `write`.
+    Register,
+    /// `read`, `write`, and `cas [from to]`.
+    CasRegister,
+    /// Transactions of reads and writes of several registers.
+    MultiRegister,
+    /// `get`, `put` and `append` of texts by key.
+    Kv,
+    /// `add` of an element, `read` of all.
+    Set,
+    /// `enqueue`, `dequeue`: first in, first out.
+    Queue,
+    /// `add` of an amount, `read` of the sum.
+    Counter,
+    /// `acquire`, `release`. It knows no owners.
+    Lock,
+}
+
+impl Model {
+    /// Every model.
+    pub const ALL: &[Self] = &[
+        Self::Register,
+        Self::CasRegister,
+        Self::MultiRegister,
+        Self::Kv,
+        Self::Set,
+        Self::Queue,
+        Self::Counter,
+        Self::Lock,
+    ];
+
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Register => "register",
+            Self::CasRegister => "cas-register",
+            Self::MultiRegister => "multi-register",
+            Self::Kv => "kv",
+            Self::Set => "set",
+            Self::Queue => "queue",
+            Self::Counter => "counter",
+            Self::Lock => "lock",
+        }
+    }
+}
+
+/// How far a search may go.
+pub struct Limits<'a> {
+    /// Whether its time is up. Asked often.
+    pub expired: &'a dyn Fn() -> bool,
+    /// Bytes the search may hold, beside the history.
+    pub memory: usize,
+}
+
+impl fmt::Debug for Limits<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Limits").field("memory", &self.memory).finish_non_exhaustive()
+    }
+}
+
+/// Which limit ended a search.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stop {
+    /// Of time.
+    Time,
+    /// Of memory.
+    Memory,
+}
+
+/// What a history is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// Linearizable.
+    Valid,
+    /// Not linearizable.
+    Violated(Box<Counterexample>),
+    /// A limit was reached first.
+    Unknown {
+        /// Which.
+        why: Stop,
+        /// Completed calls of the first undecided key that were verified, from the beginning.
+        verified: usize,
+        /// Out of how many.
+        of: usize,
+        /// The key, when there are several objects.
+        key: Option<Value>,
+    },
+    /// No call is of any consequence.
+    Nothing,
+}
+
+/// Why a history has no order, by places in [`Loaded::ops`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Counterexample {
+    /// The key, when there are several objects.
+    pub key: Option<Value>,
+    /// Where the call begins that fits nowhere; every call that ended before it has its place.
+    pub begins: usize,
+    /// Where it ends.
+    pub ends: usize,
+    /// States the object may have had when the call before it ended (a few of them).
+    pub states: Vec<String>,
+    /// Calls of the same object that ended last before, and calls that were in flight: beginning, and end if any.
+    pub around: Vec<(usize, Option<usize>)>,
+    /// Completed calls of the same object that have their place.
+    pub verified: usize,
+}
+
+/// What was found in a history.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Report {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Calls that bear on it.
+    pub calls: usize,
+    /// Independent objects.
+    pub objects: usize,
+}
+
+/// Why a history cannot be judged by a model.
+#[derive(Clone, PartialEq, Eq, Error, Debug)]
+pub enum Refusal {
+    /// Its processes do what a process cannot do.
+    #[error(transparent)]
+    Processes(#[from] ImportError),
+    /// An operation is not one of the model.
+    #[error("line {line}: {found} is none of the model {model}, which knows {knows}")]
+    Operation {
+        /// Line of the file, from 1.
+        line: usize,
+        /// The operation.
+        found: String,
+        /// The model.
+        model: &'static str,
+        /// Its operations.
+        knows: &'static str,
+    },
+    /// The initial value is not one of the model.
+    #[error("the initial value of the model {model} is {expected}")]
+    Initial {
+        /// The model.
+        model: &'static str,
+        /// What it may be.
+        expected: &'static str,
+    },
+}
+
+/// Decides a history. `initial` is nil where nothing else is known.
+pub fn check(history: &Loaded, model: Model, initial: &Value, limits: &Limits<'_>) -> Result<Report, Refusal> {
+    let mut translated = models::translate(history, model, initial)?;
+    let objects = translated.objects.len();
+    let calls = translated.objects.iter().map(|object| object.spans.len()).sum();
+    let mut verdict = if calls == 0 { Verdict::Nothing } else { Verdict::Valid };
+    for object in &mut translated.objects {
+        match decide(object, &translated.values, limits) {
+            Verdict::Valid | Verdict::Nothing => {}
+            violated @ Verdict::Violated(_) => {
+                verdict = violated;
+                break;
+            }
+            unknown @ Verdict::Unknown { .. } => {
+                if verdict == Verdict::Valid {
+                    verdict = unknown;
+                }
+                if (limits.expired)() {
+                    break;
+                }
+            }
+        }
+    }
+    Ok(Report { verdict, calls, objects })
+}
+
+fn decide(object: &mut Object, values: &[Value], limits: &Limits<'_>) -> Verdict {
+    let plan = Plan::new(&object.spans);
+    match search::search(&plan, &mut object.spec, limits) {
+        Found::Order => Verdict::Valid,
+        Found::Stopped { level, why } => {
+            Verdict::Unknown { why, verified: level, of: plan.levels.len(), key: object.key.clone() }
+        }
+        Found::NoOrder { level, states } => {
+            Verdict::Violated(Box::new(tell::counterexample(object, &plan, level, &states, values)))
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! A violation in words.
+
+use std::fmt::Write as _;
+
+use super::Counterexample;
+use super::models::Object;
+use super::plan::Plan;
+use super::spec::State;
+use crate::history::{Kind, Loaded, Value};
+
+/// Calls shown that ended before.
+const BEFORE: usize = 6;
+
+/// Calls shown that were in flight.
+const BESIDE: usize = 12;
+
+/// What is around the call of a level.
+pub(super) fn counterexample(
+    object: &Object,
+    plan: &Plan,
+    level: usize,
+    states: &[u32],
+    values: &[Value],
+) -> Counterexample {
+    let span = |place: usize| object.spans.get(place).map(|span| (span.begins, span.ends));
+    let culprit = plan.levels.get(level).map_or(0, |level| level.span);
+    let before = plan.levels.get(level.saturating_sub(BEFORE)..level).unwrap_or_default();
+    let (begins, ends) = span(culprit).unwrap_or_default();
+    let end = ends.unwrap_or(begins);
+    let live = plan.levels.get(level).map(|level| plan.live(level)).unwrap_or_default();
+    let crashed = object.spans.iter().enumerate().filter(|(_, span)| span.ends.is_none() && span.begins < end);
+    let crashed: Vec<usize> = crashed.map(|(place, _)| place).collect();
+    let recent = crashed.iter().rev().copied();
+    let in_flight = live.iter().map(|live| live.span).filter(|span| *span != culprit).chain(recent).take(BESIDE);
+    let mut around: Vec<(usize, Option<usize>)> =
+        before.iter().map(|level| level.span).chain(in_flight).filter_map(span).collect();
+    around.sort_unstable();
+    around.dedup();
+    let states = states.iter().filter_map(|state| object.spec.state(*state)).map(|state| words(state, values));
+    Counterexample { key: object.key.clone(), begins, ends: end, states: states.collect(), around, verified: level }
+}
+
+fn words(state: &State, values: &[Value]) -> String {
+    let value = |number: u32| {
+        let place = usize::try_from(number).unwrap_or(usize::MAX);
+        values.get(place).map_or_else(|| "?".to_owned(), ToString::to_string)
+    };
+    let list = |numbers: &[u32]| numbers.iter().map(|number| value(*number)).collect::<Vec<_>>().join(" ");
+    match state {
+        State::Value(number) => value(*number),
+        State::Values(numbers) => format!("[{}]", list(numbers)),
+        State::Text(text) => format!("{text:?}"),
+        State::Set(numbers) => format!("#{{{}}}", list(numbers)),
+        State::Queue(numbers) => format!("[{}]", list(numbers)),
+        State::Sum(sum) => sum.to_string(),
+        State::Held(held) => if *held { "held" } else { "free" }.to_owned(),
+    }
+}
+
+/// A violation as lines for a person.
+pub fn describe(history: &Loaded, found: &Counterexample) -> String {
+    let mut out = String::new();
+    let object = found.key.as_ref().map(|key| format!(" of key {key}")).unwrap_or_default();
+    // Writing to a string cannot fail, here and below.
+    let _written = writeln!(out, "no order: {}", call(history, found.begins, Some(found.ends)));
+    let states = found.states.join(", or ");
+    let _written = writeln!(out, "  could not take effect; all {} calls{object} that ended before it could", found.verified);
+    let _written = writeln!(out, "  when the last of them ended, the state may have been: {states}");
+    if !found.around.is_empty() {
+        out.push_str("  the calls before it and beside it:\n");
+    }
+    for (begins, ends) in &found.around {
+        let _written = writeln!(out, "    {}", call(history, *begins, *ends));
+    }
+    out
+}
+
+fn call(history: &Loaded, begins: usize, ends: Option<usize>) -> String {
+    let Some(first) = history.ops.get(begins) else { return String::new() };
+    let name = if first.f.is_empty() { "nil" } else { &first.f };
+    let mut text = format!("process {} {name} {}", first.process, first.value);
+    match ends.and_then(|ends| history.ops.get(ends)) {
+        Some(last) => {
+            let result = match last.kind {
+                Kind::Ok if last.compare_false => "compare false".to_owned(),
+                Kind::Invoke | Kind::Ok | Kind::Fail | Kind::Info if last.value == first.value => last.kind.to_string(),
+                Kind::Invoke | Kind::Ok | Kind::Fail | Kind::Info => format!("{} {}", last.kind, last.value),
+            };
+            let _written = write!(text, " → {result} (lines {} to {})", first.line, last.line);
+        }
+        None => {
+            let _written = write!(text, " → unknown (from line {})", first.line);
+        }
+    }
+    text
+}

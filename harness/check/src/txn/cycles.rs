@@ -1,0 +1,237 @@
+//! Cycles of dependencies: which kinds there are, and the shortest of each.
+//!
+//! A kind begins with an edge of one relation and goes on over others. Components of the relations it goes on over say
+//! in linear time where it can close; a breadth-first search then finds the shortest closing path.
+
+use std::collections::VecDeque;
+
+use super::anomaly::{Anomaly, CycleKind, Order};
+use super::graph::{Graph, ORDER, PASS, RW, WR, WW, at, nonadjacent};
+
+/// A cycle: each transaction, and how it precedes the next. The last one precedes the first.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Cycle {
+    pub(super) anomaly: Anomaly,
+    pub(super) steps: Vec<(u32, u8)>,
+}
+
+/// Once a cycle is known, so many steps are spent on a shorter one, for each component and kind.
+const SHORTENING: u64 = 4_000_000;
+
+/// One cycle for each component and kind that is asked for. A component with a cycle of data alone is not searched for
+/// cycles that also need an order; a cycle of several anti-dependencies is sought where none has only one.
+pub(super) fn cycles(graph: &Graph, order: Option<Order>, wanted: &dyn Fn(Anomaly) -> bool) -> Vec<Cycle> {
+    let mut found = level(graph, None, &[], wanted);
+    if order.is_some() {
+        let of_data: Vec<u32> = found.iter().flat_map(|cycle| cycle.steps.iter().map(|(node, _)| *node)).collect();
+        found.extend(level(graph, order, &of_data, wanted));
+    }
+    found.sort_by_key(|cycle| (cycle.anomaly, cycle.steps.len()));
+    found
+}
+
+fn level(graph: &Graph, order: Option<Order>, skip: &[u32], wanted: &dyn Fn(Anomaly) -> bool) -> Vec<Cycle> {
+    let ordered = if order.is_some() { ORDER } else { 0 };
+    let all = graph.components(WW | WR | RW | ordered);
+    let members = members(graph, &all, skip);
+    let mut found = Vec::new();
+    if members.is_empty() {
+        return found;
+    }
+    let mut settled = vec![false; members.len()];
+    let kinds = [
+        (CycleKind::G0, WW, WW),
+        (CycleKind::G1c, WR, WW | WR),
+        (CycleKind::GSingle, RW, WW | WR),
+        (CycleKind::GNonadjacent, RW, WW | WR | RW),
+        (CycleKind::G2, RW, WW | WR | RW),
+    ];
+    for (kind, first, rest) in kinds {
+        let anomaly = Anomaly::Cycle(kind, order);
+        let has_antidependency = first == RW;
+        if !wanted(anomaly) || (has_antidependency && settled.iter().all(|settled| *settled)) {
+            continue;
+        }
+        let mut search = Search::new(graph, kind, first, rest | ordered, order.is_some());
+        for (place, nodes) in members.iter().enumerate() {
+            if has_antidependency && settled[place] {
+                continue;
+            }
+            if let Some(steps) = search.shortest(nodes) {
+                settled[place] |= has_antidependency;
+                found.push(Cycle { anomaly, steps });
+            }
+        }
+    }
+    found
+}
+
+/// The transactions of each component that has several nodes and none to skip.
+fn members(graph: &Graph, component: &[u32], skip: &[u32]) -> Vec<Vec<u32>> {
+    let mut sizes = vec![0_u32; component.len()];
+    for of in component {
+        sizes[at(*of)] += 1;
+    }
+    for node in skip {
+        sizes[at(component[at(*node)])] = 0;
+    }
+    let mut place = vec![usize::MAX; component.len()];
+    let mut members: Vec<Vec<u32>> = Vec::new();
+    for node in 0..graph.first_hub {
+        let of = at(component[at(node)]);
+        if sizes[of] < 2 {
+            continue;
+        }
+        if place[of] == usize::MAX {
+            place[of] = members.len();
+            members.push(Vec::new());
+        }
+        members[place[of]].push(node);
+    }
+    members
+}
+
+/// The state of a walk: node, whether its last edge was [`RW`] (when that matters), whether it has used the order.
+type State = usize;
+
+/// What one kind of cycle is sought with. The tables are used again for every start.
+struct Search<'a> {
+    graph: &'a Graph,
+    first: u8,
+    rest: u8,
+    nonadjacent: bool,
+    needs_order: bool,
+    /// Of the walk after the first edge: it cannot lead to a higher component.
+    component: Vec<u32>,
+    seen: Vec<u32>,
+    parent: Vec<(u32, u8)>,
+    round: u32,
+    spent: u64,
+}
+
+impl<'a> Search<'a> {
+    fn new(graph: &'a Graph, kind: CycleKind, first: u8, rest: u8, needs_order: bool) -> Self {
+        let nonadjacent = kind == CycleKind::GNonadjacent;
+        let component = if nonadjacent { graph.components_nonadjacent(rest) } else { graph.components(rest) };
+        let states = graph.nodes() * 4;
+        Self {
+            graph,
+            first,
+            rest,
+            nonadjacent,
+            needs_order,
+            component,
+            seen: vec![0; states],
+            parent: vec![(0, 0); states],
+            round: 0,
+            spent: 0,
+        }
+    }
+
+    fn component(&self, node: u32, last_antidependency: bool) -> u32 {
+        let place = if self.nonadjacent { at(node) * 2 + usize::from(last_antidependency) } else { at(node) };
+        self.component[place]
+    }
+
+    /// The shortest cycle through any of these transactions.
+    fn shortest(&mut self, nodes: &[u32]) -> Option<Vec<(u32, u8)>> {
+        let mut best: Option<Vec<(u32, u8)>> = None;
+        let mut limit = usize::MAX;
+        self.spent = 0;
+        for source in nodes {
+            for (target, relation) in self.graph.edges(*source) {
+                let closes = self.component(target, true) >= self.component(*source, false);
+                if relation != self.first || !closes {
+                    continue;
+                }
+                if let Some(cycle) = self.close(*source, target, limit) {
+                    limit = cycle.len();
+                    best = Some(cycle);
+                }
+                if limit <= 2 || (best.is_some() && self.spent > SHORTENING) {
+                    return best;
+                }
+            }
+        }
+        best
+    }
+
+    /// The shortest walk that begins with this edge and ends at its source, in fewer than `limit` steps.
+    fn close(&mut self, source: u32, target: u32, limit: usize) -> Option<Vec<(u32, u8)>> {
+        self.round += 1;
+        let lowest = self.component(source, false);
+        let start: State = at(target) * 4 + usize::from(self.nonadjacent);
+        self.seen[start] = self.round;
+        self.parent[start] = (source, self.first);
+        let mut open: VecDeque<(State, usize)> = VecDeque::from([(start, 1)]);
+        while let Some((state, length)) = open.pop_front() {
+            let (node, last, ordered) = (super::graph::id(state / 4), state % 2 == 1, state & 2 != 0);
+            for (to, relation) in self.graph.edges(node) {
+                self.spent += 1;
+                if relation & (self.rest | PASS) == 0 {
+                    continue;
+                }
+                let last = match self.nonadjacent.then(|| nonadjacent(last, relation)) {
+                    Some(None) => continue,
+                    Some(Some(last)) => last,
+                    None => false,
+                };
+                let ordered = self.needs_order && (ordered || relation == ORDER);
+                let length = length + usize::from(relation != PASS);
+                if length >= limit.saturating_add(1) || self.component(to, last) < lowest {
+                    continue;
+                }
+                if to == source {
+                    if !last && ordered == self.needs_order && length < limit {
+                        let steps = self.walk(source, start, state, relation);
+                        if self.nonadjacent || is_simple(&steps) {
+                            return Some(steps);
+                        }
+                    }
+                    continue;
+                }
+                let next: State = at(to) * 4 + usize::from(last) + 2 * usize::from(ordered);
+                if self.seen[next] == self.round {
+                    continue;
+                }
+                self.seen[next] = self.round;
+                self.parent[next] = (super::graph::id(state), relation);
+                if relation == PASS {
+                    open.push_front((next, length));
+                } else {
+                    open.push_back((next, length));
+                }
+            }
+        }
+        None
+    }
+
+    /// The transactions of the walk that was found, without hubs.
+    fn walk(&self, source: u32, start: State, end: State, closing: u8) -> Vec<(u32, u8)> {
+        let mut backwards = Vec::new();
+        let (mut state, mut leaving) = (end, closing);
+        loop {
+            let node = super::graph::id(state / 4);
+            if node < self.graph.first_hub {
+                backwards.push((node, leaving));
+            }
+            let (parent, relation) = self.parent[state];
+            if node < self.graph.first_hub || relation != PASS {
+                leaving = relation;
+            }
+            if state == start {
+                break;
+            }
+            state = at(parent);
+        }
+        backwards.push((source, self.first));
+        backwards.reverse();
+        backwards
+    }
+}
+
+fn is_simple(steps: &[(u32, u8)]) -> bool {
+    let mut nodes: Vec<u32> = steps.iter().map(|(node, _)| *node).collect();
+    nodes.sort_unstable();
+    nodes.windows(2).all(|pair| pair[0] != pair[1])
+}
