@@ -14,6 +14,7 @@ pub mod losses;
 pub mod objectives;
 pub mod recovery;
 pub mod run;
+pub mod txn;
 
 mod calls;
 mod no_acked_loss;

@@ -1,9 +1,16 @@
 //! The command line: verbs, options and what `--help` says.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use firedrill_check::linear::Model;
+use firedrill_check::txn::Consistency;
 use firedrill_core::seed::Seed;
+use firedrill_core::units::{Bytes, duration};
+
+use crate::judge_txn::{self, Named, anomalies, consistency};
 
 /// What every `--help` ends with. The numbers are those of [`firedrill_core::verdict::exit`].
 pub(crate) const EXIT_CODES: &str = "\
@@ -39,7 +46,7 @@ pub(crate) enum Verb {
     Validate(ValidateArgs),
     /// List what scenarios can use
     List(ListArgs),
-    /// Judge a recorded run again
+    /// Judge a recorded run again, or anybody's history
     Judge(JudgeArgs),
     /// Render the report of a recorded run again
     Report(ReportArgs),
@@ -151,12 +158,50 @@ pub(crate) struct ListArgs {
 #[derive(Args, Debug)]
 #[command(after_help = EXIT_CODES)]
 pub(crate) struct JudgeArgs {
-    /// The folder of a recorded run (`runs/<id>`, or one repeat of it)
-    #[arg(value_name = "RUN")]
+    /// The folder of a recorded run (`runs/<id>`, or one repeat of it), or with --model a file with a history: Jepsen's
+    /// (EDN, JSON lines) or Porcupine's (etcd logs, key-value text)
+    #[arg(value_name = "RUN|FILE")]
     pub(crate) run: PathBuf,
     /// A file for the verdict.
-    #[arg(long, value_name = "FILE", help = "Also write the verdict as JUnit")]
+    #[arg(long, value_name = "FILE", help = "Also write the verdict as JUnit", conflicts_with = "model")]
     pub(crate) junit: Option<PathBuf>,
+    /// What the history's object is: the history is valid if it is linearizable, or, of the transactions list-append and
+    /// rw-register, if it shows no anomaly that was asked about
+    #[arg(long, value_name = "MODEL", value_parser = model())]
+    pub(crate) model: Option<String>,
+    /// The object's first value, as JSON
+    #[arg(long, value_name = "JSON", default_value = "null", requires = "model")]
+    pub(crate) initial: String,
+    /// Give up after so long; without it, never
+    #[arg(long, value_name = "TIME", value_parser = duration, requires = "model")]
+    pub(crate) limit_time: Option<Duration>,
+    /// Give up rather than hold more memory than this
+    #[arg(long, value_name = "SIZE", default_value = "4GiB", requires = "model")]
+    pub(crate) limit_memory: Bytes,
+    /// The verdict on the history as JSON
+    #[arg(long, requires = "model")]
+    pub(crate) json: bool,
+    /// Transactions: what the history must satisfy; the default, without --anomalies, is strict-serializable
+    #[arg(long, value_name = "MODEL,…", value_delimiter = ',', value_parser = consistency, requires = "model")]
+    pub(crate) consistency: Vec<Consistency>,
+    /// Transactions: what the history must not show, by Elle's names
+    #[arg(long, value_name = "ANOMALY,…", value_delimiter = ',', value_parser = anomalies, requires = "model")]
+    pub(crate) anomalies: Vec<Named>,
+    /// rw-register: each key is linearizable, so that real time orders its versions
+    #[arg(long, requires = "model")]
+    pub(crate) linearizable_keys: bool,
+    /// rw-register: each process meets the versions of a key in order
+    #[arg(long, requires = "model")]
+    pub(crate) sequential_keys: bool,
+    /// rw-register: whoever reads a key and writes it replaces the version it read
+    #[arg(long, requires = "model")]
+    pub(crate) wfr_keys: bool,
+}
+
+/// The names of the models.
+fn model() -> PossibleValuesParser {
+    let transactions = judge_txn::MODELS.iter().map(|(name, _)| *name);
+    PossibleValuesParser::new(Model::ALL.iter().map(|model| model.name()).chain(transactions))
 }
 
 /// `report`.

@@ -1,4 +1,4 @@
-//! `firedrill judge`: every finding of a recorded run again, out of its folder.
+//! `firedrill judge`: every finding of a recorded run again, out of its folder; histories are judged in `judge_file`.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -15,10 +15,17 @@ use crate::failure::Failure;
 use crate::loaded::{self, Broken};
 use crate::run::failure_of;
 use crate::terminal::Terminal;
-use crate::{output, written};
+use crate::{judge_file, output, written};
 
 /// Judges again, replaces the reports in the folder, and gives the exit code of the verdict.
 pub(crate) fn judge(args: &JudgeArgs) -> Result<ExitCode, Failure> {
+    if let Some(model) = &args.model {
+        return judge_file::judge_file(args, model);
+    }
+    if args.run.is_file() {
+        let help = "--model says what the object of a history is; a run is named by its folder";
+        return Err(Failure::usage(format!("{} is a file", args.run.display())).help(help));
+    }
     let scenario = recorded_scenario(&args.run)?;
     let record = judge_again(&scenario, &args.run).map_err(|error| failure_of(&error))?;
     let places = written::reports(&record, &args.run)?;

@@ -6,6 +6,8 @@ mod discover;
 mod failure;
 mod heal;
 mod judge;
+mod judge_file;
+mod judge_txn;
 mod list;
 mod loaded;
 mod output;

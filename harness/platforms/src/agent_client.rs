@@ -186,6 +186,11 @@ impl AgentClient {
         }
     }
 
+    /// Why the agent is gone, if it is.
+    pub fn death(&self) -> Option<String> {
+        self.shared.died.borrow().clone()
+    }
+
     /// What the agent did by itself since the last call.
     pub fn take_notices(&self) -> Vec<Notice> {
         lock(&self.shared.notices).drain(..).collect()

@@ -44,7 +44,16 @@ pub(super) enum Dialect {
 
 /// Reads one value of EDN.
 pub fn parse_edn(text: &str) -> Result<Value, ImportError> {
-    let mut reader = Reader::new(text, Dialect::Edn);
+    parse(text, Dialect::Edn)
+}
+
+/// Reads one value of JSON.
+pub fn parse_json(text: &str) -> Result<Value, ImportError> {
+    parse(text, Dialect::Json)
+}
+
+fn parse(text: &str, dialect: Dialect) -> Result<Value, ImportError> {
+    let mut reader = Reader::new(text, dialect);
     let value = reader.value().and_then(|value| {
         reader.skip_blank()?;
         reader.is_at_end().then_some(value).ok_or_else(|| reader.mistake("the end"))

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-pub use edn::parse_edn;
+pub use edn::{parse_edn, parse_json};
 pub use export::{to_edn, to_json_lines};
 pub use pair::{Call, calls};
 pub use value::Value;

@@ -153,9 +153,8 @@ impl Configs {
     fn start(&self, config: &[u64]) -> usize {
         let words = config.get(..self.prefix).unwrap_or_default();
         // The multiplier of FxHash, and the high bits down to where the table looks.
-        let mixed = words.iter().fold(0_u64, |hash, word| {
-            (hash.rotate_left(5) ^ word).wrapping_mul(0x51_7c_c1_b7_27_22_0a_95)
-        });
+        let mixed =
+            words.iter().fold(0_u64, |hash, word| (hash.rotate_left(5) ^ word).wrapping_mul(0x51_7c_c1_b7_27_22_0a_95));
         usize::try_from((mixed ^ (mixed >> 32)) & 0xffff_ffff).unwrap_or_default() & (self.table.len() - 1)
     }
 

@@ -115,7 +115,7 @@ pub enum Verdict {
         /// The key, when there are several objects.
         key: Option<Value>,
     },
-    /// No call is of any consequence.
+    /// No client made a call.
     Nothing,
 }
 
@@ -141,7 +141,7 @@ pub struct Counterexample {
 pub struct Report {
     /// The verdict.
     pub verdict: Verdict,
-    /// Calls that bear on it.
+    /// Calls that bear on it: those that happened, or may have.
     pub calls: usize,
     /// Independent objects.
     pub objects: usize,
@@ -180,7 +180,7 @@ pub fn check(history: &Loaded, model: Model, initial: &Value, limits: &Limits<'_
     let mut translated = models::translate(history, model, initial)?;
     let objects = translated.objects.len();
     let calls = translated.objects.iter().map(|object| object.spans.len()).sum();
-    let mut verdict = if calls == 0 { Verdict::Nothing } else { Verdict::Valid };
+    let mut verdict = if translated.recorded == 0 { Verdict::Nothing } else { Verdict::Valid };
     for object in &mut translated.objects {
         match decide(object, &translated.values, limits) {
             Verdict::Valid | Verdict::Nothing => {}

@@ -19,6 +19,8 @@ pub(super) struct Object {
 /// A history in a model.
 #[derive(Debug)]
 pub(super) struct Translated {
+    /// Calls of clients, also those that did not happen.
+    pub(super) recorded: usize,
     pub(super) objects: Vec<Object>,
     /// Values by the numbers that operations and states use.
     pub(super) values: Vec<Value>,
@@ -68,7 +70,7 @@ pub(super) fn translate(history: &Loaded, model: Model, initial: &Value) -> Resu
         }
     }
     let objects = objects.into_iter().map(|(key, building)| building.object(key, first.clone())).collect();
-    Ok(Translated { objects, values: translation.values })
+    Ok(Translated { recorded: calls.len(), objects, values: translation.values })
 }
 
 /// The calls of one object, each operation once.
@@ -364,11 +366,6 @@ fn elements(value: &Value) -> Option<&[Value]> {
     match value {
         Value::Nil => Some(&[]),
         Value::List(items) | Value::Set(items) => Some(items),
-        Value::Bool(_)
-        | Value::Int(_)
-        | Value::Text(_)
-        | Value::Keyword(_)
-        | Value::Map(_)
-        | Value::Literal(_) => None,
+        Value::Bool(_) | Value::Int(_) | Value::Text(_) | Value::Keyword(_) | Value::Map(_) | Value::Literal(_) => None,
     }
 }

@@ -123,13 +123,7 @@ impl Building {
         let first = self.live.len();
         self.live.extend_from_slice(&self.now);
         let ended = self.now.remove(place);
-        self.levels.push(Level {
-            span,
-            slot: ended.slot,
-            first,
-            fresh: first + self.known,
-            last: self.live.len(),
-        });
+        self.levels.push(Level { span, slot: ended.slot, first, fresh: first + self.known, last: self.live.len() });
         self.known = self.now.len();
         self.free.push(ended.slot);
     }

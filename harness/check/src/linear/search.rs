@@ -120,7 +120,9 @@ impl Search<'_, '_> {
                 if !configs.is_dead(place) && !layout.has(configs.get(place), here.slot) {
                     scratch.clear();
                     scratch.extend_from_slice(configs.get(place));
-                    self.expand(&scratch, here, *level, |config| drop(configs.insert(config)));
+                    self.expand(&scratch, here, *level, |config| {
+                        configs.insert(config);
+                    });
                 }
                 place += 1;
             }

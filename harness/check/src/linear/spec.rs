@@ -201,11 +201,12 @@ impl Spec {
             return *number;
         }
         let number = u32::try_from(self.states.len()).unwrap_or(u32::MAX);
-        self.bytes += 64 + match &state {
-            State::Values(words) | State::Set(words) | State::Queue(words) => words.len() * 4,
-            State::Text(text) => text.len(),
-            State::Value(_) | State::Sum(_) | State::Held(_) => 0,
-        };
+        self.bytes += 64
+            + match &state {
+                State::Values(words) | State::Set(words) | State::Queue(words) => words.len() * 4,
+                State::Text(text) => text.len(),
+                State::Value(_) | State::Sum(_) | State::Held(_) => 0,
+            };
         let state = Arc::new(state);
         self.states.push(Arc::clone(&state));
         self.numbers.insert(state, number);

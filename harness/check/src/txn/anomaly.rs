@@ -144,7 +144,8 @@ impl Anomaly {
     /// What a name stands for: one anomaly, or a group (`G1`, `G2`, `G-single`, …) and everything that is a case of it.
     /// None when nothing is called so.
     pub fn named(name: &str) -> Option<Vec<Self>> {
-        let cycles = |kinds: &[CycleKind], order| kinds.iter().map(|kind| Self::Cycle(*kind, order)).collect::<Vec<_>>();
+        let cycles =
+            |kinds: &[CycleKind], order| kinds.iter().map(|kind| Self::Cycle(*kind, order)).collect::<Vec<_>>();
         let (stem, order) = match (name.strip_suffix("-process"), name.strip_suffix("-realtime")) {
             (Some(stem), _) => (stem, Some(Order::Process)),
             (None, Some(stem)) => (stem, Some(Order::Realtime)),

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 
 use super::anomaly::{Anomaly, CycleKind, Order};
-use super::graph::{Graph, ORDER, PASS, RW, WR, WW, at, nonadjacent};
+use super::graph::{Graph, ORDER, PASS, RW, WR, WW, at, id, nonadjacent};
 
 /// A cycle: each transaction, and how it precedes the next. The last one precedes the first.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -103,8 +103,7 @@ struct Search<'a> {
     needs_order: bool,
     /// Of the walk after the first edge: it cannot lead to a higher component.
     component: Vec<u32>,
-    seen: Vec<u32>,
-    parent: Vec<(u32, u8)>,
+    reached: Vec<Reached>,
     round: u32,
     spent: u64,
 }
@@ -121,8 +120,7 @@ impl<'a> Search<'a> {
             nonadjacent,
             needs_order,
             component,
-            seen: vec![0; states],
-            parent: vec![(0, 0); states],
+            reached: vec![Reached::default(); states],
             round: 0,
             spent: 0,
         }
@@ -161,11 +159,15 @@ impl<'a> Search<'a> {
         self.round += 1;
         let lowest = self.component(source, false);
         let start: State = at(target) * 4 + usize::from(self.nonadjacent);
-        self.seen[start] = self.round;
-        self.parent[start] = (source, self.first);
-        let mut open: VecDeque<(State, usize)> = VecDeque::from([(start, 1)]);
+        let mut open: VecDeque<(State, u32)> = VecDeque::from([(start, 1)]);
+        self.reach(start, (source, self.first), 1);
+        let mut limit = id(limit);
+        let mut best = None;
         while let Some((state, length)) = open.pop_front() {
-            let (node, last, ordered) = (super::graph::id(state / 4), state % 2 == 1, state & 2 != 0);
+            if length >= limit {
+                break;
+            }
+            let (node, last, ordered) = (id(state / 4), state % 2 == 1, state & 2 != 0);
             for (to, relation) in self.graph.edges(node) {
                 self.spent += 1;
                 if relation & (self.rest | PASS) == 0 {
@@ -177,57 +179,71 @@ impl<'a> Search<'a> {
                     None => false,
                 };
                 let ordered = self.needs_order && (ordered || relation == ORDER);
-                let length = length + usize::from(relation != PASS);
-                if length >= limit.saturating_add(1) || self.component(to, last) < lowest {
+                let length = length + u32::from(relation != PASS);
+                if length > limit || self.component(to, last) < lowest {
                     continue;
                 }
                 if to == source {
                     if !last && ordered == self.needs_order && length < limit {
                         let steps = self.walk(source, start, state, relation);
                         if self.nonadjacent || is_simple(&steps) {
-                            return Some(steps);
+                            limit = length;
+                            best = Some(steps);
                         }
                     }
                     continue;
                 }
                 let next: State = at(to) * 4 + usize::from(last) + 2 * usize::from(ordered);
-                if self.seen[next] == self.round {
-                    continue;
-                }
-                self.seen[next] = self.round;
-                self.parent[next] = (super::graph::id(state), relation);
-                if relation == PASS {
-                    open.push_front((next, length));
-                } else {
-                    open.push_back((next, length));
+                if self.reach(next, (id(state), relation), length) {
+                    if relation == PASS {
+                        open.push_front((next, length));
+                    } else {
+                        open.push_back((next, length));
+                    }
                 }
             }
         }
-        None
+        best
     }
 
-    /// The transactions of the walk that was found, without hubs.
+    /// Notes a way to a state; whether it is the shortest so far.
+    fn reach(&mut self, state: State, (from, relation): (u32, u8), length: u32) -> bool {
+        let reached = &mut self.reached[state];
+        let is_shorter = reached.round != self.round || length < reached.length;
+        if is_shorter {
+            *reached = Reached { round: self.round, length, from, relation };
+        }
+        is_shorter
+    }
+
+    /// The transactions of the walk that was found, without hubs, each with the relation it leaves by.
     fn walk(&self, source: u32, start: State, end: State, closing: u8) -> Vec<(u32, u8)> {
         let mut backwards = Vec::new();
         let (mut state, mut leaving) = (end, closing);
         loop {
-            let node = super::graph::id(state / 4);
+            let node = id(state / 4);
             if node < self.graph.first_hub {
                 backwards.push((node, leaving));
             }
-            let (parent, relation) = self.parent[state];
-            if node < self.graph.first_hub || relation != PASS {
-                leaving = relation;
-            }
+            leaving = self.reached[state].relation;
             if state == start {
                 break;
             }
-            state = at(parent);
+            state = at(self.reached[state].from);
         }
-        backwards.push((source, self.first));
+        backwards.push((source, leaving));
         backwards.reverse();
         backwards
     }
+}
+
+/// How a state was reached, in which round of the search.
+#[derive(Clone, Copy, Default, Debug)]
+struct Reached {
+    round: u32,
+    length: u32,
+    from: u32,
+    relation: u8,
 }
 
 fn is_simple(steps: &[(u32, u8)]) -> bool {

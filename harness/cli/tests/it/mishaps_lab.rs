@@ -201,11 +201,11 @@ fn server_that_dies_at_the_start_shows_its_last_log_lines() {
 fn cluster_that_does_not_become_whole_shows_the_logs() {
     let Some(bench) = Bench::new() else { return };
     // Without the template: a template that does not start is thrown away.
-    let ended = bench.run(&["--no-template", &bench.scenario("2s", "start = \"2s\"", "")]);
+    let ended = bench.run(&["--no-template", &bench.scenario("2s", "start = \"3s\"", "")]);
     assert_eq!(ended.code, 4, "{}{}", ended.stdout, ended.stderr);
     let last_screen = &ended.stdout[ended.stdout.rfind("\nINVALID  run: ").unwrap()..];
     assert!(last_screen.contains("a whole cluster did not happen within"), "{last_screen}");
-    assert!(last_screen.contains("\n         n1 patroni: "), "{last_screen}");
+    assert!(last_screen.contains("\n         n1 etcd: "), "{last_screen}");
 }
 
 #[test]

@@ -168,7 +168,12 @@ impl Platform for Lab {
     }
 
     async fn revert(&self, undo: &Undo) -> Result<Reverted, DeedError> {
-        self.agent()?.revert(undo).await
+        let agent = self.agent()?;
+        match agent.revert(undo).await {
+            // Its death has undone it: the kernel the cuts, its guard the pauses and the kills.
+            Err(_) if agent.death().is_some() => Ok(Reverted { held: None, by: "the agent's death".to_owned() }),
+            answer => answer,
+        }
     }
 
     async fn probe(&self, undo: &Undo) -> Effect {
