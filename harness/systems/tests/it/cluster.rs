@@ -170,24 +170,6 @@ impl Cluster {
         }
     }
 
-    /// Transactions per second of sixteen clients of pgbench in eight seconds, with the ledger's own statement.
-    #[expect(clippy::disallowed_methods, reason = "a measurement beside another program runs it")]
-    pub(crate) fn pgbench(&self, address: Ipv4Addr) -> f64 {
-        let script = self.folder.join("insert.sql");
-        let statement = "\\set row random(4611686018427387904, 9223372036854775807)\n\
-            INSERT INTO firedrill_ledger (row) VALUES (:row) \
-            RETURNING pg_walfile_name(pg_current_wal_insert_lsn()), pg_current_wal_insert_lsn();\n";
-        fs::write(&script, statement).unwrap();
-        let output = Command::new("pgbench")
-            .args(["-n", "-M", "prepared", "-c", "16", "-j", "2", "-T", "8", "-U", "postgres", "-h"])
-            .args([&address.to_string(), "-f", script.to_str().unwrap(), "postgres"])
-            .output()
-            .unwrap();
-        let text = String::from_utf8(output.stdout).unwrap();
-        let line = text.lines().find(|line| line.starts_with("tps = ")).unwrap();
-        line.split_whitespace().nth(2).unwrap().parse().unwrap()
-    }
-
     /// The last lines of every log, for a failed test.
     pub(crate) fn logs(&self) -> String {
         let mut text = String::new();
