@@ -52,9 +52,9 @@ pub(crate) fn judge_file(args: &JudgeArgs, model: &str) -> Result<ExitCode, Fail
         output::print(&format!("{text}\n"));
     } else {
         let words = words(&history, &report);
-        let head = format!("{}: {model}, {}", args.run.display(), history.format, model = model.name());
+        let title = format!("{}: {model}, {}", args.run.display(), history.format, model = model.name());
         let tail = format!("{} calls on {}, in {}", report.calls, objects(&report), human(seconds));
-        output::print(&format!("{}\n{words}{tail}\n", clean::line(&head)));
+        output::print(&format!("{}\n{words}{tail}\n", clean::line(&title)));
     }
     Ok(ExitCode::from(code(&report.verdict)))
 }
@@ -109,7 +109,7 @@ fn words(history: &Loaded, report: &Report) -> String {
         Verdict::Valid => "valid: linearizable\n".to_owned(),
         Verdict::Violated(found) => {
             let lines = linear::describe(history, found);
-            let clean: Vec<String> = lines.lines().map(|line| clean::line(line)).collect();
+            let clean: Vec<String> = lines.lines().map(clean::line).collect();
             format!("violated: not linearizable\n{}\n", clean.join("\n"))
         }
         Verdict::Unknown { why, verified, of, key } => {

@@ -15,8 +15,7 @@ use crate::failure::Failure;
 use crate::output;
 
 /// The models by name.
-pub(crate) const MODELS: [(&str, Model); 2] =
-    [("list-append", Model::ListAppend), ("rw-register", Model::RwRegister)];
+pub(crate) const MODELS: [(&str, Model); 2] = [("list-append", Model::ListAppend), ("rw-register", Model::RwRegister)];
 
 /// What `--anomalies` names: one, or a group.
 #[derive(Clone, Debug)]

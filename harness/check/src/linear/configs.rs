@@ -9,6 +9,7 @@ pub(super) struct Layout {
     pub(super) classes: usize,
 }
 
+#[expect(clippy::unused_self, reason = "where the words are is for the layout to say")]
 impl Layout {
     pub(super) fn stride(self) -> usize {
         1 + self.mask_words + self.classes.div_ceil(2)

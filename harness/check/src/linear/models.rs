@@ -63,8 +63,8 @@ pub(super) fn translate(history: &Loaded, model: Model, initial: &Value) -> Resu
             model: model.name(),
             knows: knows(model),
         };
-        let key = key_of(done.asked, keyed).ok_or_else(refusal)?;
-        if let Some(op) = translation.op(done).ok_or_else(refusal)? {
+        let key = key_of(done.asked, keyed).map_err(|Alien| refusal())?;
+        if let Some(op) = translation.op(done).map_err(|Alien| refusal())? {
             let ends = done.result.and(call.complete);
             objects.entry(key).or_default().add(op, call.begins(), ends);
         }
@@ -134,12 +134,12 @@ fn is_keyed(history: &Loaded, model: Model, calls: &[Call]) -> bool {
     seen
 }
 
-/// The key an operation acts on. Nothing when it should have one.
-fn key_of(op: &RawOp, keyed: bool) -> Option<Option<&Value>> {
-    if !keyed {
-        return Some(None);
-    }
-    op.value.pair().map(|(key, _)| Some(key))
+/// An operation that is none of the model.
+struct Alien;
+
+/// The key an operation acts on, when objects have keys.
+fn key_of(op: &RawOp, keyed: bool) -> Result<Option<&Value>, Alien> {
+    if keyed { op.value.pair().map(|(key, _)| Some(key)).ok_or(Alien) } else { Ok(None) }
 }
 
 /// What is known of a history while its operations are read.
@@ -289,52 +289,57 @@ impl Translation {
         if self.keyed { op.value.pair().map(|(_, inner)| inner) } else { Some(&op.value) }
     }
 
-    /// What a call is in the model; inside, nothing when it bears on no verdict. Nothing when the model has no such call.
-    fn op(&mut self, done: Done<'_>) -> Option<Option<Op>> {
+    /// What a call is in the model; nothing when it bears on no verdict.
+    fn op(&mut self, done: Done<'_>) -> Result<Option<Op>, Alien> {
         let result = match done.result {
-            Some(result) => Some(self.inner(result)?),
+            Some(result) => Some(self.inner(result).ok_or(Alien)?),
             None => None,
         };
-        let asked = self.inner(done.asked)?;
-        match (self.model, &*done.asked.f) {
+        let asked = self.inner(done.asked).ok_or(Alien)?;
+        let f = &*done.asked.f;
+        match (self.model, f) {
             (Model::Register | Model::CasRegister, "read") => {
                 let result = result.filter(|result| self.nil_is_value || !result.is_nil());
-                Some(result.map(|result| Op::Read(self.number(result))))
+                Ok(result.map(|result| Op::Read(self.number(result))))
             }
-            (Model::Register | Model::CasRegister, "write") => Some(Some(Op::Write(self.number(asked)))),
+            (Model::Register | Model::CasRegister, "write") => Ok(Some(Op::Write(self.number(asked)))),
             (Model::CasRegister, "cas") => {
-                let (from, to) = asked.pair()?;
+                let (from, to) = asked.pair().ok_or(Alien)?;
                 let (from, to) = (self.number(from), self.number(to));
                 let refused = done.result.is_some_and(|result| result.compare_false);
-                Some(Some(if refused { Op::CasFalse(from) } else { Op::Cas(from, to) }))
+                Ok(Some(if refused { Op::CasFalse(from) } else { Op::Cas(from, to) }))
             }
-            (Model::MultiRegister, "txn") => self.txn(result.unwrap_or(asked), result.is_some()).map(Some),
-            (Model::Kv, "get" | "read") => match result {
-                Some(result) => Some(Some(Op::Get(text(result)?))),
-                None => Some(None),
-            },
-            (Model::Kv, "put" | "write") => Some(Some(Op::Put(text(asked)?))),
-            (Model::Kv, "append") => Some(Some(Op::Append(text(asked)?))),
-            (Model::Set, "add") => Some(Some(Op::Insert(self.number(asked)))),
-            (Model::Set, "read") => match result.filter(|result| !result.is_nil()) {
-                Some(result) => elements(result).map(|elements| Some(Op::Elements(self.numbers(elements)))),
-                None => Some(None),
-            },
-            (Model::Queue, "enqueue") => Some(Some(Op::Enqueue(self.number(asked)))),
-            (Model::Queue, "dequeue") => Some(Some(match result {
+            (Model::MultiRegister, "txn") => self.txn(result.unwrap_or(asked), result.is_some()).map(Some).ok_or(Alien),
+            (Model::Kv, "put" | "write") => text(asked).map(|text| Some(Op::Put(text))).ok_or(Alien),
+            (Model::Kv, "append") => text(asked).map(|text| Some(Op::Append(text))).ok_or(Alien),
+            (Model::Set, "add") => Ok(Some(Op::Insert(self.number(asked)))),
+            (Model::Queue, "enqueue") => Ok(Some(Op::Enqueue(self.number(asked)))),
+            (Model::Queue, "dequeue") => Ok(Some(match result {
                 Some(Value::Nil) => Op::DequeueNothing,
                 Some(result) => Op::Dequeue(self.number(result)),
                 None => Op::DequeueSomething,
             })),
-            (Model::Counter, "add") => Some(Some(Op::Add(asked.int()?))),
-            (Model::Counter, "read") => match result.filter(|result| !result.is_nil()) {
-                Some(result) => Some(Some(Op::Sum(result.int()?))),
-                None => Some(None),
+            (Model::Counter, "add") => asked.int().map(|more| Some(Op::Add(more))).ok_or(Alien),
+            (Model::Lock, "acquire") => Ok(Some(Op::Acquire)),
+            (Model::Lock, "release") => Ok(Some(Op::Release)),
+            (Model::Kv, "get" | "read") | (Model::Set | Model::Counter, "read") => match result {
+                Some(result) => self.observed(result),
+                None => Ok(None),
             },
-            (Model::Lock, "acquire") => Some(Some(Op::Acquire)),
-            (Model::Lock, "release") => Some(Some(Op::Release)),
-            (_, _) => None,
+            (_, _) => Err(Alien),
         }
+    }
+
+    /// A read of a whole key, set or counter. Of sets and counters, nil is what Jepsen writes for an unknown value.
+    fn observed(&mut self, result: &Value) -> Result<Option<Op>, Alien> {
+        let op = match self.model {
+            Model::Kv => text(result).map(Op::Get),
+            Model::Set | Model::Counter if result.is_nil() => return Ok(None),
+            Model::Set => elements(result).map(|elements| Op::Elements(self.numbers(elements))),
+            Model::Counter => result.int().map(Op::Sum),
+            Model::Register | Model::CasRegister | Model::MultiRegister | Model::Queue | Model::Lock => None,
+        };
+        op.map(Some).ok_or(Alien)
     }
 
     /// What is read in a transaction of unknown outcome is not known.

@@ -43,10 +43,14 @@ const TOLD: usize = 8;
 
 /// Decides one key.
 pub(super) fn search(plan: &Plan, spec: &mut Spec, limits: &Limits<'_>) -> Found {
+    only(plan, spec, limits, FIRST.0, FIRST.1)
+}
+
+/// Decides one key, with these first budgets; a budget of nothing stays nothing.
+pub(super) fn only(plan: &Plan, spec: &mut Spec, limits: &Limits<'_>, mut width: usize, mut nodes: usize) -> Found {
     let mut search = Search { plan, spec, limits, steps: 0, deepest: 0, states: Vec::new(), other_bytes: 0 };
     let mut frontier = vec![0; plan.layout.stride()];
     let mut level = 0;
-    let (mut width, mut nodes) = FIRST;
     loop {
         match search.breadth(&mut frontier, &mut level, width) {
             Ended::Order => return Found::Order,

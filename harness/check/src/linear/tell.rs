@@ -48,10 +48,9 @@ fn words(state: &State, values: &[Value]) -> String {
     let list = |numbers: &[u32]| numbers.iter().map(|number| value(*number)).collect::<Vec<_>>().join(" ");
     match state {
         State::Value(number) => value(*number),
-        State::Values(numbers) => format!("[{}]", list(numbers)),
+        State::Values(numbers) | State::Queue(numbers) => format!("[{}]", list(numbers)),
         State::Text(text) => format!("{text:?}"),
         State::Set(numbers) => format!("#{{{}}}", list(numbers)),
-        State::Queue(numbers) => format!("[{}]", list(numbers)),
         State::Sum(sum) => sum.to_string(),
         State::Held(held) => if *held { "held" } else { "free" }.to_owned(),
     }
