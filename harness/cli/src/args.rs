@@ -181,6 +181,14 @@ pub(crate) struct JudgeArgs {
     /// The verdict on the history as JSON
     #[arg(long, requires = "model")]
     pub(crate) json: bool,
+    /// Of the models of transactions.
+    #[command(flatten)]
+    pub(crate) transactions: TxnArgs,
+}
+
+/// What only histories of transactions are asked.
+#[derive(Args, Debug)]
+pub(crate) struct TxnArgs {
     /// Transactions: what the history must satisfy; the default, without --anomalies, is strict-serializable
     #[arg(long, value_name = "MODEL,…", value_delimiter = ',', value_parser = consistency, requires = "model")]
     pub(crate) consistency: Vec<Consistency>,

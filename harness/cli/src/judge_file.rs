@@ -20,7 +20,7 @@ use crate::output;
 pub(crate) fn judge_file(args: &JudgeArgs, model: &str) -> Result<ExitCode, Failure> {
     let clock = Clock::start();
     let transactions = judge_txn::model(model);
-    if transactions.is_none() && judge_txn::is_asked(args) {
+    if transactions.is_none() && judge_txn::is_asked(&args.transactions) {
         let help = "--consistency, --anomalies and the options of keys are for list-append and rw-register";
         return Err(Failure::usage(format!("{model} is not a model of transactions")).help(help));
     }
@@ -69,7 +69,7 @@ fn judge_transactions(args: &JudgeArgs, name: &str, clock: &Clock) -> Result<Exi
     let bytes = fs::read(&args.run).map_err(|error| unreadable().because(&error))?;
     let history = history::load(&bytes).map_err(|error| unreadable().because(&error))?;
     drop(bytes);
-    let report = judge_txn::check(args, &history, model).map_err(|error| unreadable().because(&error))?;
+    let report = judge_txn::check(&args.transactions, &history, model).map_err(|error| unreadable().because(&error))?;
     let took = clock.now().since(RunTime::ZERO);
     let peak_memory = memory_line("VmHWM:");
     judge_txn::tell(args, &Judged { history: &history, model: name, report: &report, took, peak_memory })

@@ -10,7 +10,7 @@ use firedrill_core::verdict::exit;
 use firedrill_reports::clean;
 use serde::Serialize;
 
-use crate::args::JudgeArgs;
+use crate::args::{JudgeArgs, TxnArgs};
 use crate::failure::Failure;
 use crate::output;
 
@@ -43,13 +43,13 @@ pub(crate) fn model(name: &str) -> Option<Model> {
 }
 
 /// Whether an option was given that only transactions have.
-pub(crate) fn is_asked(args: &JudgeArgs) -> bool {
+pub(crate) fn is_asked(args: &TxnArgs) -> bool {
     let keys = [args.linearizable_keys, args.sequential_keys, args.wfr_keys];
     !args.consistency.is_empty() || !args.anomalies.is_empty() || keys.contains(&true)
 }
 
 /// Checks the history; neither consistency nor anomalies given means strict serializability.
-pub(crate) fn check(args: &JudgeArgs, history: &Loaded, model: Model) -> Result<Report, txn::TxnError> {
+pub(crate) fn check(args: &TxnArgs, history: &Loaded, model: Model) -> Result<Report, txn::TxnError> {
     let anomalies: Vec<Anomaly> = args.anomalies.iter().flat_map(|named| named.0.iter().copied()).collect();
     let mut consistency = args.consistency.clone();
     if consistency.is_empty() && anomalies.is_empty() {
@@ -135,7 +135,8 @@ fn words(judged: &Judged<'_>) -> String {
         lines.push(format!("reads of values that nobody wrote: {}", report.garbage_reads));
     }
     lines.push(format!("{} transactions, in {}", report.transactions, human(judged.took)));
-    lines.iter().map(|line| format!("{}\n", clean::line(line))).collect()
+    let clean: Vec<String> = lines.iter().map(|line| clean::line(line)).collect();
+    format!("{}\n", clean.join("\n"))
 }
 
 /// What `--json` prints.

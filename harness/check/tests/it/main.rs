@@ -3,6 +3,8 @@
 mod build;
 mod conclude;
 mod faults;
+mod import;
+mod linear;
 mod no_acked_loss;
 mod objectives;
 mod progress;
