@@ -66,10 +66,27 @@ pub fn wait(pid: i32) -> io::Result<(String, bool)> {
 
 /// Asks a process to end.
 pub fn terminate(pid: i32) -> io::Result<()> {
-    match kill(Pid::from_raw(pid), Signal::SIGTERM) {
+    send(pid, Signal::SIGTERM)
+}
+
+fn send(pid: i32, signal: Signal) -> io::Result<()> {
+    match kill(Pid::from_raw(pid), signal) {
         Ok(()) | Err(Errno::ESRCH) => Ok(()),
         Err(errno) => Err(errno.into()),
     }
+}
+
+/// Ends a process at once, and then asks those that it leaves to this process as orphans to end in good order (SIGINT).
+/// Orphans are this process's children that are not in `known`.
+pub fn kill_then_interrupt_orphans(pid: i32, known: &[i32]) -> io::Result<()> {
+    send(pid, Signal::SIGKILL)?;
+    let own = std::process::id();
+    for (child, parent) in all()? {
+        if u32::try_from(parent) == Ok(own) && child != pid && !known.contains(&child) {
+            send(child, Signal::SIGINT)?;
+        }
+    }
+    Ok(())
 }
 
 /// From the init of a pid namespace: lets every stopped process of the namespace go on.

@@ -34,3 +34,8 @@ pub use run::{clean, load_record, run_finding};
 /// Every check, in alphabetical order.
 pub static CHECKS: &[CheckEntry] =
     &[no_acked_loss::ENTRY, progress::ENTRY, replicas_converge::ENTRY, single_writer::ENTRY];
+
+/// The example of the README, so that it cannot lie.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

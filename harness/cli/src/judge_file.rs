@@ -13,66 +13,57 @@ use serde::Serialize;
 
 use crate::args::JudgeArgs;
 use crate::failure::Failure;
-use crate::judge_txn::{self, Judged};
-use crate::output;
+use crate::{judge_txn, output};
 
 /// Reads the file, decides it, prints the verdict and gives its exit code.
 pub(crate) fn judge_file(args: &JudgeArgs, model: &str) -> Result<ExitCode, Failure> {
+    let (text, code) = judged(args, model)?;
+    output::print(&text);
+    Ok(ExitCode::from(code))
+}
+
+fn unreadable(args: &JudgeArgs) -> Failure {
+    Failure::usage(format!("{} cannot be judged", args.run.display()))
+}
+
+fn read(args: &JudgeArgs) -> Result<Loaded, Failure> {
+    let bytes = fs::read(&args.run).map_err(|error| unreadable(args).because(&error))?;
+    history::load(&bytes).map_err(|error| unreadable(args).because(&error))
+}
+
+/// What is to be printed, and the exit code.
+fn judged(args: &JudgeArgs, model: &str) -> Result<(String, u8), Failure> {
     let clock = Clock::start();
-    let transactions = judge_txn::model(model);
-    if transactions.is_none() && judge_txn::is_asked(&args.transactions) {
-        let help = "--consistency, --anomalies and the options of keys are for list-append and rw-register";
-        return Err(Failure::usage(format!("{model} is not a model of transactions")).help(help));
+    if args.run.is_dir() {
+        let help = "--model is for files with a history; without it a run is judged by its scenario";
+        return Err(unreadable(args).help(help));
     }
-    if transactions.is_some() {
-        return judge_transactions(args, model, &clock);
+    if let Some(transactions) = judge_txn::model(args, model)? {
+        return judge_txn::judge(args, (model, transactions), &clock);
     }
     let model = Model::ALL.iter().find(|known| known.name() == model).copied();
     let model = model.ok_or_else(|| Failure::usage("no such model"))?;
-    let unreadable = || Failure::usage(format!("{} cannot be judged", args.run.display()));
-    if args.run.is_dir() {
-        let help = "--model is for files with a history; without it a run is judged by its scenario";
-        return Err(unreadable().help(help));
-    }
     let initial = history::parse_json(&args.initial)
         .map_err(|error| Failure::usage("--initial is not a value of JSON").because(&error))?;
-    let bytes = fs::read(&args.run).map_err(|error| unreadable().because(&error))?;
-    let history = history::load(&bytes).map_err(|error| unreadable().because(&error))?;
-    drop(bytes);
+    let history = read(args)?;
     let end = args.limit_time.map(|limit| RunTime::ZERO.plus(limit));
     let expired = || end.is_some_and(|end| clock.now() >= end);
     let memory = usize::try_from(args.limit_memory.0).unwrap_or(usize::MAX);
     let held = memory_line("VmRSS:").and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or_default();
     let limits = Limits { expired: &expired, memory: memory.saturating_sub(held) };
-    let report = linear::check(&history, model, &initial, &limits).map_err(|error| unreadable().because(&error))?;
+    let report = linear::check(&history, model, &initial, &limits).map_err(|error| unreadable(args).because(&error))?;
     let seconds = clock.now().since(RunTime::ZERO);
-    if args.json {
+    let text = if args.json {
         let told = Told::new(&history, &report, model, seconds.as_secs_f64());
         let text = serde_json::to_string(&told).map_err(|error| Failure::new(exit::BUG, "no JSON").because(&error))?;
-        output::print(&format!("{text}\n"));
+        format!("{text}\n")
     } else {
+        let title = format!("{}: {}, {}", args.run.display(), model.name(), history.format);
         let words = words(&history, &report);
-        let title = format!("{}: {model}, {}", args.run.display(), history.format, model = model.name());
-        let tail = format!("{} calls on {}, in {}", report.calls, objects(&report), human(seconds));
-        output::print(&format!("{}\n{words}{tail}\n", clean::line(&title)));
-    }
-    Ok(ExitCode::from(code(&report.verdict)))
-}
-
-/// The same for a model of transactions, whose initial value is fixed and which needs no limits.
-fn judge_transactions(args: &JudgeArgs, name: &str, clock: &Clock) -> Result<ExitCode, Failure> {
-    let unreadable = || Failure::usage(format!("{} cannot be judged", args.run.display()));
-    let model = judge_txn::model(name).ok_or_else(|| Failure::usage("no such model"))?;
-    if args.initial != "null" {
-        return Err(Failure::usage(format!("--initial is not for {name}: its keys begin empty")));
-    }
-    let bytes = fs::read(&args.run).map_err(|error| unreadable().because(&error))?;
-    let history = history::load(&bytes).map_err(|error| unreadable().because(&error))?;
-    drop(bytes);
-    let report = judge_txn::check(&args.transactions, &history, model).map_err(|error| unreadable().because(&error))?;
-    let took = clock.now().since(RunTime::ZERO);
-    let peak_memory = memory_line("VmHWM:");
-    judge_txn::tell(args, &Judged { history: &history, model: name, report: &report, took, peak_memory })
+        let effort = format!("{} calls on {}, in {}", report.calls, objects(&report), human(seconds));
+        format!("{}\n{words}{effort}\n", clean::line(&title))
+    };
+    Ok((text, code(&report.verdict)))
 }
 
 fn code(verdict: &Verdict) -> u8 {
@@ -193,8 +184,80 @@ impl Told {
 }
 
 /// A line of this process's status, in bytes (proc(5)). Only measured with: what is unknown is left out.
-fn memory_line(name: &str) -> Option<u64> {
+pub(crate) fn memory_line(name: &str) -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::{Cli, Verb};
+    use clap::Parser as _;
+
+    fn judge(history: &str, options: &[&str]) -> Result<(String, u8), Failure> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("history.edn");
+        fs::write(&file, history).unwrap();
+        let words = ["firedrill", "judge", file.to_str().unwrap()];
+        let Verb::Judge(args) = Cli::try_parse_from(words.iter().chain(options)).unwrap().verb else {
+            panic!("another verb")
+        };
+        judged(&args, args.model.as_deref().unwrap())
+    }
+
+    const WRITE: &str = "{:process 0 :type :invoke :f :write :value 1} {:process 0 :type :ok :f :write :value 1}";
+
+    #[test]
+    fn verdicts_have_their_exit_codes_and_words() {
+        let model = ["--model", "register"];
+        let read = |value: &str| format!("{WRITE} {{:process 1 :type :ok :f :read :value {value}}}");
+        let (text, code) = judge(&read("1"), &model).unwrap();
+        assert_eq!(code, exit::PASS);
+        assert!(text.contains("history.edn: register, Jepsen EDN\nvalid: linearizable\n2 calls on 1 object"), "{text}");
+        let (text, code) = judge(&read("2"), &model).unwrap();
+        assert_eq!(code, exit::FAIL);
+        assert!(text.contains("violated: not linearizable\nno order: process 1 read 2"), "{text}");
+        let (text, code) = judge("[]", &model).unwrap();
+        assert_eq!((code, text.contains("nothing: no client made a call")), (exit::INVALID, true), "{text}");
+        let begun: Vec<String> =
+            (0..30).map(|p| format!("{{:process {p} :type :invoke :f :write :value {p}}}")).collect();
+        let ended: Vec<String> = (0..30).map(|p| format!("{{:process {p} :type :ok :f :write :value {p}}}")).collect();
+        let hard = format!("{} {{:process 99 :type :ok :f :read :value :x}} {}", begun.join(" "), ended.join(" "));
+        let (text, code) = judge(&hard, &["--model", "register", "--limit-time", "50ms"]).unwrap();
+        assert_eq!(
+            (code, text.contains("unknown: the limit of time was reached; 0 of 31")),
+            (exit::INVALID, true),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn json_tells_the_same() {
+        let text = format!("{WRITE} {{:process 1 :type :ok :f :read :value 2}}");
+        let (json, code) = judge(&text, &["--model", "register", "--json"]).unwrap();
+        let told: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(code, exit::FAIL);
+        assert_eq!(
+            (&told["verdict"], &told["operations"], &told["verified"]),
+            (&"violated".into(), &2.into(), &1.into())
+        );
+        assert_eq!((&told["witness"]["states"][0], &told["witness"]["lines"][0]), (&"1".into(), &1.into()));
+        assert!(told["peak_memory"].as_u64().unwrap() > 0);
+    }
+
+    #[test]
+    fn what_cannot_be_read_says_why() {
+        for (history, options, want) in [
+            ("[{:process 1}]", &["--model", "register"][..], "line 1, column 2: expected :type"),
+            (WRITE, &["--model", "lock"][..], "is none of the model lock"),
+            (WRITE, &["--model", "register", "--initial", "{"][..], "line 1, column 1: expected a closing `}`"),
+            (WRITE, &["--model", "counter", "--initial", "[]"][..], "the initial value of the model counter"),
+        ] {
+            let failure = judge(history, options).unwrap_err();
+            assert_eq!(failure.code, exit::USAGE);
+            assert!(failure.details.iter().any(|detail| detail.contains(want)), "{failure:?}");
+        }
+    }
 }

@@ -1,10 +1,11 @@
 //! `firedrill judge FILE --model list-append|rw-register`: which anomalies a history of transactions shows.
 
-use std::process::ExitCode;
+use std::fs;
 use std::time::Duration;
 
-use firedrill_check::history::Loaded;
+use firedrill_check::history::{self, Loaded};
 use firedrill_check::txn::{self, Anomaly, Consistency, Model, Options, Report, Verdict};
+use firedrill_core::time::{Clock, RunTime};
 use firedrill_core::units::human;
 use firedrill_core::verdict::exit;
 use firedrill_reports::clean;
@@ -12,7 +13,7 @@ use serde::Serialize;
 
 use crate::args::{JudgeArgs, TxnArgs};
 use crate::failure::Failure;
-use crate::output;
+use crate::judge_file::memory_line;
 
 /// The models by name.
 pub(crate) const MODELS: [(&str, Model); 2] = [("list-append", Model::ListAppend), ("rw-register", Model::RwRegister)];
@@ -37,19 +38,50 @@ pub(crate) fn anomalies(name: &str) -> Result<Named, String> {
     })
 }
 
-/// The model of transactions of this name.
-pub(crate) fn model(name: &str) -> Option<Model> {
-    MODELS.iter().find(|(known, _)| *known == name).map(|(_, model)| *model)
+/// The model of transactions of this name; for another, options are refused that only these have.
+pub(crate) fn model(args: &JudgeArgs, name: &str) -> Result<Option<Model>, Failure> {
+    let found = MODELS.iter().find(|(known, _)| *known == name).map(|(_, model)| *model);
+    let asked = &args.transactions;
+    let keys = [asked.linearizable_keys, asked.sequential_keys, asked.wfr_keys];
+    if found.is_none() && (!asked.consistency.is_empty() || !asked.anomalies.is_empty() || keys.contains(&true)) {
+        let help = "--consistency, --anomalies and the options of keys are for list-append and rw-register";
+        return Err(Failure::usage(format!("{name} is not a model of transactions")).help(help));
+    }
+    Ok(found)
 }
 
-/// Whether an option was given that only transactions have.
-pub(crate) fn is_asked(args: &TxnArgs) -> bool {
-    let keys = [args.linearizable_keys, args.sequential_keys, args.wfr_keys];
-    !args.consistency.is_empty() || !args.anomalies.is_empty() || keys.contains(&true)
+/// What is to be printed, and the exit code. The initial value is fixed, and there are no limits: the work grows with
+/// the history.
+pub(crate) fn judge(args: &JudgeArgs, (name, model): (&str, Model), clock: &Clock) -> Result<(String, u8), Failure> {
+    if args.initial != "null" {
+        return Err(Failure::usage(format!("--initial is not for {name}: its keys begin empty")));
+    }
+    let unreadable = || Failure::usage(format!("{} cannot be judged", args.run.display()));
+    let bytes = fs::read(&args.run).map_err(|error| unreadable().because(&error))?;
+    let history = history::load(&bytes).map_err(|error| unreadable().because(&error))?;
+    drop(bytes);
+    let report = check(&args.transactions, &history, model).map_err(|error| unreadable().because(&error))?;
+    let took = clock.now().since(RunTime::ZERO);
+    let peak_memory = memory_line("VmHWM:");
+    let judged = Judged { history: &history, model: name, report: &report, took, peak_memory };
+    let text = if args.json {
+        let told = serde_json::to_string(&Told::new(&judged));
+        let told = told.map_err(|error| Failure::new(exit::BUG, "no JSON").because(&error))?;
+        format!("{told}\n")
+    } else {
+        let head = format!("{}: {name}, {}", args.run.display(), history.format);
+        format!("{}\n{}", clean::line(&head), words(&judged))
+    };
+    let code = match report.verdict {
+        Verdict::Valid => exit::PASS,
+        Verdict::Violated => exit::FAIL,
+        Verdict::Unknown => exit::INVALID,
+    };
+    Ok((text, code))
 }
 
 /// Checks the history; neither consistency nor anomalies given means strict serializability.
-pub(crate) fn check(args: &TxnArgs, history: &Loaded, model: Model) -> Result<Report, txn::TxnError> {
+fn check(args: &TxnArgs, history: &Loaded, model: Model) -> Result<Report, txn::TxnError> {
     let anomalies: Vec<Anomaly> = args.anomalies.iter().flat_map(|named| named.0.iter().copied()).collect();
     let mut consistency = args.consistency.clone();
     if consistency.is_empty() && anomalies.is_empty() {
@@ -66,29 +98,12 @@ pub(crate) fn check(args: &TxnArgs, history: &Loaded, model: Model) -> Result<Re
 }
 
 /// What was checked, and what that took.
-pub(crate) struct Judged<'a> {
-    pub(crate) history: &'a Loaded,
-    pub(crate) model: &'a str,
-    pub(crate) report: &'a Report,
-    pub(crate) took: Duration,
-    pub(crate) peak_memory: Option<u64>,
-}
-
-/// Prints the verdict and gives its exit code.
-pub(crate) fn tell(args: &JudgeArgs, judged: &Judged<'_>) -> Result<ExitCode, Failure> {
-    if args.json {
-        let text = serde_json::to_string(&Told::new(judged));
-        let text = text.map_err(|error| Failure::new(exit::BUG, "no JSON").because(&error))?;
-        output::print(&format!("{text}\n"));
-    } else {
-        let head = format!("{}: {}, {}", args.run.display(), judged.model, judged.history.format);
-        output::print(&format!("{}\n{}", clean::line(&head), words(judged)));
-    }
-    Ok(ExitCode::from(match judged.report.verdict {
-        Verdict::Valid => exit::PASS,
-        Verdict::Violated => exit::FAIL,
-        Verdict::Unknown => exit::INVALID,
-    }))
+struct Judged<'a> {
+    history: &'a Loaded,
+    model: &'a str,
+    report: &'a Report,
+    took: Duration,
+    peak_memory: Option<u64>,
 }
 
 fn name(verdict: Verdict) -> &'static str {
@@ -196,5 +211,60 @@ impl<'a> Told<'a> {
             seconds: judged.took.as_secs_f64(),
             peak_memory: judged.peak_memory,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SKEW: &[u8] = b"{:process 0, :type :ok, :f :txn, :value [[:append :x 1] [:r :y]]}
+        {:process 1, :type :ok, :f :txn, :value [[:append :y 1] [:r :x]]}";
+
+    fn asked(consistency: &[&str], anomalies: &[&str]) -> TxnArgs {
+        TxnArgs {
+            consistency: consistency.iter().map(|name| super::consistency(name).unwrap()).collect(),
+            anomalies: anomalies.iter().map(|name| super::anomalies(name).unwrap()).collect(),
+            linearizable_keys: false,
+            sequential_keys: false,
+            wfr_keys: false,
+        }
+    }
+
+    #[test]
+    fn the_verdict_depends_on_what_is_asked() {
+        let history = history::load(SKEW).unwrap();
+        for (consistency, anomalies, verdict) in [
+            (&[][..], &[][..], Verdict::Violated),
+            (&["serializable"], &[], Verdict::Violated),
+            (&["snapshot-isolation"], &[], Verdict::Valid),
+            (&[], &["G1"], Verdict::Valid),
+            (&["snapshot-isolation"], &["G2"], Verdict::Violated),
+        ] {
+            let report = check(&asked(consistency, anomalies), &history, Model::ListAppend).unwrap();
+            assert_eq!(report.verdict, verdict, "{consistency:?} {anomalies:?}");
+        }
+        assert!(consistency("acid").is_err());
+        assert!(anomalies("G7").is_err());
+    }
+
+    #[test]
+    fn a_witness_is_told_with_its_transactions() {
+        let history = history::load(SKEW).unwrap();
+        let report = check(&asked(&[], &[]), &history, Model::ListAppend).unwrap();
+        let judged = Judged {
+            history: &history,
+            model: "list-append",
+            report: &report,
+            took: Duration::from_millis(1),
+            peak_memory: None,
+        };
+        let words = words(&judged);
+        for expected in ["violated: G2-item\n", "not repeatable-read\n", "T2: line 2", "without 1, which T2 appended"] {
+            assert!(words.contains(expected), "no {expected:?} in\n{words}");
+        }
+        let json = serde_json::to_value(Told::new(&judged)).unwrap();
+        assert_eq!(json["verdict"], "violated");
+        assert_eq!(json["witness"][0]["lines"], serde_json::json!([1, 2]));
     }
 }

@@ -143,6 +143,20 @@ pub struct Unit {
     pub user: String,
     /// Starts only once this port of its own node answers, if any (bounded by the start's deadline).
     pub needs_port: Option<u16>,
+    /// How it is ended when the cluster is saved as a template.
+    #[serde(default)]
+    pub for_template: TemplateEnd,
+}
+
+/// How a unit is ended when its cluster is saved as a template.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TemplateEnd {
+    /// SIGTERM, as an administrator would.
+    #[default]
+    Terminate,
+    /// SIGKILL, so that it cannot give up what it holds; then SIGINT to what it leaves as orphans.
+    KillThenInterruptOrphans,
 }
 
 /// A file or a directory in a node's home.

@@ -17,7 +17,7 @@ use firedrill_core::action::{Action, Deed, Endpoint, Link, Presence};
 use firedrill_core::cluster::NodeName;
 use firedrill_core::platform::{BoxStream, Incident, OpenRequest, Platform as _, StartError, Started, Vantage};
 use firedrill_core::seed::Seed;
-use firedrill_core::system::{HomeFile, LabRecipe, Program, Unit};
+use firedrill_core::system::{HomeFile, LabRecipe, Program, TemplateEnd, Unit};
 use firedrill_core::time::Clock;
 use firedrill_core::wait;
 use firedrill_platforms::lab::{self, Lab, Purpose};
@@ -103,6 +103,7 @@ fn recipe() -> LabRecipe {
             env: BTreeMap::from([("PYTHONUNBUFFERED".to_owned(), "1".to_owned())]),
             user: "nobody".into(),
             needs_port,
+            for_template: TemplateEnd::default(),
         };
         recipe.units.push(unit("web", &["-m", "http.server", "8000", "--directory", "www"], None));
         recipe.units.push(unit("late", &["-c", late], Some(8000)));

@@ -309,7 +309,8 @@ impl<'a> Reader<'a> {
         let open = self.at;
         self.at += 1;
         self.deeper()?;
-        let mut items = Vec::new();
+        // Most lists are pairs; a list that fills its vector is not copied.
+        let mut items = Vec::with_capacity(2);
         loop {
             self.skip_blank()?;
             if self.take(close) {

@@ -159,12 +159,25 @@ fn with(elements: &[u32], element: u32) -> Box<[u32]> {
     }
 }
 
+/// A step and where it led; an empty place has no operation.
+#[derive(Clone, Copy, Debug)]
+struct Step {
+    state: u32,
+    op: usize,
+    after: Option<u32>,
+}
+
+/// The most steps remembered.
+const STEPS: usize = 1024;
+
 /// One object: its operations and the states that were reached, by number.
 #[derive(Debug)]
 pub(super) struct Spec {
     ops: Vec<Op>,
     states: Vec<Arc<State>>,
     numbers: HashMap<Arc<State>, u32>,
+    /// Steps taken lately, by a mixture of state and operation.
+    steps: Vec<Step>,
     /// Estimate of what the states hold.
     pub(super) bytes: usize,
 }
@@ -172,7 +185,9 @@ pub(super) struct Spec {
 impl Spec {
     /// The initial state has the number 0.
     pub(super) fn new(initial: State, ops: Vec<Op>) -> Self {
-        let mut spec = Self { ops, states: Vec::new(), numbers: HashMap::new(), bytes: 0 };
+        let places = ops.len().saturating_mul(4).clamp(1, STEPS).next_power_of_two();
+        let steps = vec![Step { state: 0, op: usize::MAX, after: None }; places];
+        let mut spec = Self { ops, states: Vec::new(), numbers: HashMap::new(), steps, bytes: 0 };
         spec.number(initial);
         spec
     }
@@ -191,6 +206,21 @@ impl Spec {
 
     /// The number of the state that an operation makes of a state.
     pub(super) fn step(&mut self, state: u32, op: usize) -> Option<u32> {
+        let mixed = usize::try_from(state).unwrap_or_default().wrapping_mul(31).wrapping_add(op);
+        let place = mixed & (self.steps.len() - 1);
+        if let Some(step) = self.steps.get(place)
+            && (step.state, step.op) == (state, op)
+        {
+            return step.after;
+        }
+        let after = self.fresh_step(state, op);
+        if let Some(step) = self.steps.get_mut(place) {
+            *step = Step { state, op, after };
+        }
+        after
+    }
+
+    fn fresh_step(&mut self, state: u32, op: usize) -> Option<u32> {
         let (before, op) = (self.state(state)?, self.ops.get(op)?);
         let after = before.step(op)?;
         if after == *before { Some(state) } else { Some(self.number(after)) }

@@ -63,8 +63,9 @@ pub fn describe(history: &Loaded, found: &Counterexample) -> String {
     // Writing to a string cannot fail, here and below.
     let _written = writeln!(out, "no order: {}", call(history, found.begins, Some(found.ends)));
     let states = found.states.join(", or ");
+    let placed = found.verified;
     let _written =
-        writeln!(out, "  could not take effect; all {} calls{object} that ended before it could", found.verified);
+        writeln!(out, "  could not take effect; calls{object} that ended before it and have their place: {placed}");
     let _written = writeln!(out, "  when the last of them ended, the state may have been: {states}");
     if !found.around.is_empty() {
         out.push_str("  the calls before it and beside it:\n");

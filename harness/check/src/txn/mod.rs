@@ -151,7 +151,7 @@ pub fn check(history: &Loaded, model: Model, options: &Options) -> Result<Report
     let graph = edges.build();
     for cycle in cycles::cycles(&graph, order, &|anomaly| options.wants(model, anomaly)) {
         let txns: Vec<u32> = cycle.steps.iter().map(|(txn, _)| *txn).collect();
-        findings.add(&all, cycle.anomaly, &txns, || reasons(&all, &inferred, history, order, &cycle.steps));
+        findings.add(&all, cycle.anomaly, &txns, || reasons(&all, &inferred, order, &cycle.steps));
     }
     let witnesses: Vec<Witness> =
         findings.into_witnesses().into_iter().filter(|of| options.wants(model, of.anomaly)).collect();
@@ -187,24 +187,19 @@ enum Inferred {
 }
 
 /// One sentence for each step of a cycle.
-fn reasons(
-    all: &Transactions,
-    inferred: &Inferred,
-    history: &Loaded,
-    order: Option<Order>,
-    steps: &[(u32, u8)],
-) -> Vec<String> {
+fn reasons(all: &Transactions, inferred: &Inferred, order: Option<Order>, steps: &[(u32, u8)]) -> Vec<String> {
     let name = |place: usize| format!("T{}", place % steps.len() + 1);
     let step = |(place, (txn, relation)): (usize, &(u32, u8))| {
         let next = steps[(place + 1) % steps.len()].0;
         let (from, to) = (name(place), name(place + 1));
         if *relation == ORDER {
             let (before, after) = (&all.txns[at(*txn)], &all.txns[at(next)]);
-            let line = |place: u32| history.ops[at(place)].line;
+            let event = |place: u32| at(place) + 1;
             return match order {
                 Some(Order::Process) => format!("process {} performed {from} before {to}", before.process),
                 Some(Order::Realtime) | None => {
-                    format!("{from} ended (line {}) before {to} began (line {})", line(before.ends), line(after.begins))
+                    let (end, begin) = (event(before.ends), event(after.begins));
+                    format!("{from} ended (event {end} of the history) before {to} began (event {begin})")
                 }
             };
         }

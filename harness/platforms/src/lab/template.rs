@@ -13,7 +13,7 @@ use firedrill_sys::identity::Identity;
 use firedrill_sys::{copy, dirs, namespaces};
 
 /// Raised when what is in a template changes its meaning.
-const LAYOUT: u32 = 1;
+const LAYOUT: u32 = 2;
 /// Most templates kept.
 const MOST: usize = 8;
 /// What names begin with of templates that are being made or removed.

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use firedrill_core::cluster::NodeName;
 use firedrill_core::platform::NodeAddress;
-use firedrill_core::system::{HomeFile, LabRecipe, NODE_HOME, Unit};
+use firedrill_core::system::{HomeFile, LabRecipe, NODE_HOME, TemplateEnd, Unit};
 
 use super::config;
 use super::options::Options;
@@ -92,6 +92,8 @@ fn etcd_unit(programs: &Programs, place: &Place, places: &[Place]) -> Unit {
         env: environment(place, None, "etcd"),
         user: "etcd".to_owned(),
         needs_port: None,
+        // It is to remember who leads, and on restart it gives every lease its full time again.
+        for_template: TemplateEnd::KillThenInterruptOrphans,
     }
 }
 
@@ -108,6 +110,9 @@ fn patroni_unit(programs: &Programs, place: &Place) -> Unit {
         user: "postgres".to_owned(),
         // A Patroni that finds no etcd sleeps five seconds before it looks again.
         needs_port: Some(ETCD_PORT),
+        // A Patroni asked to end gives up the leader key: every clone would have to elect and promote, and its standbys
+        // to wait for their slots. Killed, it leaves PostgreSQL behind, which SIGINT ends in good order (fast shutdown).
+        for_template: TemplateEnd::KillThenInterruptOrphans,
     }
 }
 

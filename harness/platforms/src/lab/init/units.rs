@@ -8,7 +8,7 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::Path;
 use std::time::Duration;
 
-use firedrill_core::system::{NODE_HOME, Unit};
+use firedrill_core::system::{NODE_HOME, TemplateEnd, Unit};
 use firedrill_core::time::{Clock, RunTime};
 use firedrill_sys::spawn::{RunAs, Spawn};
 use firedrill_sys::{children, namespaces, sockets};
@@ -114,12 +114,20 @@ impl Units {
 
     /// Asks the units of that name to end, and those that wait not to start.
     pub(super) fn end(&mut self, name: &str) -> io::Result<()> {
+        let running = self.all.iter().filter_map(|supervised| match supervised.state {
+            State::Up(pid) => Some(pid),
+            State::Down | State::Waiting(_) => None,
+        });
+        let known: Vec<i32> = running.chain(self.agent).collect();
         for supervised in self.all.iter_mut().filter(|supervised| supervised.unit.name == name) {
             supervised.asked = true;
             match supervised.state {
                 State::Down => {}
                 State::Waiting(_) => supervised.state = State::Down,
-                State::Up(pid) => children::terminate(pid)?,
+                State::Up(pid) => match supervised.unit.for_template {
+                    TemplateEnd::Terminate => children::terminate(pid)?,
+                    TemplateEnd::KillThenInterruptOrphans => children::kill_then_interrupt_orphans(pid, &known)?,
+                },
             }
         }
         Ok(())
