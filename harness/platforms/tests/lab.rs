@@ -238,14 +238,12 @@ fn nodes_are_reached_and_have_their_own_home(work: &Path) {
         assert_eq!(get(&lab, Vantage::Clients, "n2", "name").await.unwrap(), "home of n2");
         let log = fs::read_to_string(work.join(format!("run-{run}/nodes/n2/web.log"))).unwrap();
         assert!(log.contains("10.77.0.201") && log.contains("10.77.0.202"), "{log}");
-        let mut dials = Vec::new();
+        let mut dials = tokio::task::JoinSet::new();
         for _ in 0..50 {
             let dialer = lab.dialer();
-            dials.push(tokio::spawn(async move { dialer.dial(Vantage::Clients, &NodeName::new("n1"), 8000).await }));
+            dials.spawn(async move { dialer.dial(Vantage::Clients, &NodeName::new("n1"), 8000).await });
         }
-        for dial in dials {
-            assert!(dial.await.unwrap().is_ok());
-        }
+        assert!(dials.join_all().await.iter().all(Result::is_ok));
         reach_by_hand(&lab);
         stop_and_find_nothing(&lab, &run).await;
         lab.stop().await.unwrap();

@@ -154,11 +154,11 @@ pub enum Refusal {
     #[error(transparent)]
     Processes(#[from] ImportError),
     /// An operation is not one of the model.
-    #[error("line {line}: {found} is none of the model {model}, which knows {knows}")]
+    #[error("{found} is none of the model {model}, which knows {knows}")]
     Operation {
         /// Line of the file, from 1.
         line: usize,
-        /// The operation.
+        /// The operation, with its line.
         found: String,
         /// The model.
         model: &'static str,

@@ -52,6 +52,11 @@ pub(super) struct Plan {
 }
 
 impl Plan {
+    /// Bytes it holds.
+    pub(super) fn bytes(&self) -> usize {
+        self.levels.capacity() * size_of::<Level>() + self.live.capacity() * size_of::<Live>()
+    }
+
     /// Everything in flight at a level, its own call too.
     pub(super) fn live(&self, level: &Level) -> &[Live] {
         self.live.get(level.first..level.last).unwrap_or_default()

@@ -96,7 +96,7 @@ impl Search<'_, '_> {
         if (self.limits.expired)() {
             return Some(Stop::Time);
         }
-        let bytes = configs.bytes() + self.spec.bytes + self.other_bytes;
+        let bytes = configs.bytes() + self.spec.bytes + self.plan.bytes() + self.other_bytes;
         (bytes > self.limits.memory).then_some(Stop::Memory)
     }
 
