@@ -71,7 +71,8 @@ fn round(world: &World, target: &Target<'_>, number: i32, since_ticks: u64) -> R
 /// Kills what was started since, of what is to stay down. Returns how many there were.
 pub fn keep_down(world: &World, target: &Target<'_>, since_ticks: u64) -> Result<usize, Refusal> {
     let mut found = world.processes(target.node, target.process)?;
-    found.retain(|process| process.start > since_ticks);
+    // Start times are in ticks of 10 ms. What began in the tick of the onset came after it: all that was there is gone.
+    found.retain(|process| process.start >= since_ticks);
     signal_all(&found, SIGKILL)?;
     Ok(found.len())
 }

@@ -127,7 +127,8 @@ fn a_kill_leaves_nobody_on_the_node() {
     agent.apply(&undo, None);
     agent.sees(&undo, Presence::Full);
     assert!(world.processes(1).is_empty() && world.processes(2).len() == 1);
-    let status = world.end(1).command("sleep").arg("600").status().expect("it starts");
+    let mut returned = world.end(1).command("sleep").arg("600").spawn().expect("it starts");
+    let status = wait("what comes back is killed", || returned.try_wait().expect("a child"));
     assert_eq!(status.signal(), Some(9), "what comes back is killed");
     let (held, by) = agent.revert(&undo);
     assert!(held.is_some() && by == By::Asked);
