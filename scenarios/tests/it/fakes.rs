@@ -48,7 +48,7 @@ impl Fault for FakeFault {
 }
 
 fn shaped(fields: &mut Fields<'_, '_>) -> Option<Box<dyn Fault>> {
-    let shapes = [("isolate", ()), ("isolate-from-peers", ()), ("halves", (), ("majorities-ring", ())];
+    let shapes = [("isolate", ()), ("isolate-from-peers", ()), ("halves", ())];
     fields.required_word("shape", &shapes)?;
     Some(Box::new(FakeFault { process: None }))
 }
