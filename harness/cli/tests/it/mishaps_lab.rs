@@ -205,7 +205,9 @@ fn cluster_that_does_not_become_whole_shows_the_logs() {
     assert_eq!(ended.code, 4, "{}{}", ended.stdout, ended.stderr);
     let last_screen = &ended.stdout[ended.stdout.rfind("\nINVALID  run: ").unwrap()..];
     assert!(last_screen.contains("a whole cluster did not happen within"), "{last_screen}");
-    assert!(last_screen.contains("\n         n1 etcd: "), "{last_screen}");
+    // Which nodes are still down then is a matter of luck; at least one is.
+    let logs = ["n1", "n2", "n3"].map(|node| format!("\n         {node} etcd: "));
+    assert!(logs.iter().any(|log| last_screen.contains(log)), "{last_screen}");
 }
 
 #[test]
