@@ -4,12 +4,16 @@
 //! Independent keys are decided apart. What `fail`ed did not happen; what nobody knows may have happened at any time
 //! after it began, or never.
 
+mod bank;
 mod configs;
+mod etcd;
+mod lock;
 mod models;
 mod plan;
 mod search;
 mod spec;
 mod tell;
+mod translation;
 
 #[cfg(test)]
 mod tests;
@@ -42,8 +46,13 @@ pub enum Model {
     Queue,
     /// `add` of an amount, `read` of the sum.
     Counter,
-    /// `acquire`, `release`. It knows no owners.
+    /// `acquire`, `release` by anybody; `reentrant-acquire`, `reentrant-release` by the process that holds it; an
+    /// acquisition that answers a whole number got it as a fencing token, greater than every one before.
     Lock,
+    /// `transfer {:from a, :to b, :amount n}`, and `read` of balances by account.
+    Bank,
+    /// `txn` of comparisons and of requests for either case, in a store that counts revisions.
+    EtcdTxn,
 }
 
 impl Model {
@@ -57,6 +66,8 @@ impl Model {
         Self::Queue,
         Self::Counter,
         Self::Lock,
+        Self::Bank,
+        Self::EtcdTxn,
     ];
 
     /// Its name on the command line.
@@ -70,6 +81,8 @@ impl Model {
             Self::Queue => "queue",
             Self::Counter => "counter",
             Self::Lock => "lock",
+            Self::Bank => "bank",
+            Self::EtcdTxn => "etcd-txn",
         }
     }
 }

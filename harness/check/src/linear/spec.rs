@@ -3,6 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::bank::{self, Business};
+use super::etcd::{self, Store, Txn};
+use super::lock::{Lock, Turn};
+
 /// An operation with its result. Values are numbers that the caller gave them.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub(super) enum Op {
@@ -38,10 +42,12 @@ pub(super) enum Op {
     Sum(i64),
     /// The sum grows.
     Add(i64),
-    /// The lock was free and is held.
-    Acquire,
-    /// The lock was held and is free.
-    Release,
+    /// A lock is acquired or released.
+    Lock(Turn),
+    /// Of a bank.
+    Bank(Business),
+    /// Of a store with revisions.
+    Store(Box<Txn>),
 }
 
 /// Part of a transaction on several registers.
@@ -63,7 +69,9 @@ impl Op {
             | Self::Elements(_)
             | Self::DequeueNothing
             | Self::Sum(_)
-            | Self::Add(0) => true,
+            | Self::Add(0)
+            | Self::Bank(Business::Balances(_)) => true,
+            Self::Store(txn) => txn.is_pure(),
             Self::Cas(from, to) => from == to,
             Self::Txn(micros) => micros.iter().all(|micro| matches!(micro, Micro::Read(..))),
             Self::Append(text) => text.is_empty(),
@@ -74,8 +82,8 @@ impl Op {
             | Self::Dequeue(_)
             | Self::DequeueSomething
             | Self::Add(_)
-            | Self::Acquire
-            | Self::Release => false,
+            | Self::Lock(_)
+            | Self::Bank(Business::Transfer(..)) => false,
         }
     }
 }
@@ -95,8 +103,12 @@ pub(super) enum State {
     Queue(Box<[u32]>),
     /// Of a counter.
     Sum(i64),
-    /// Of a lock: whether it is held.
-    Held(bool),
+    /// Of a lock.
+    Lock(Lock),
+    /// Of the accounts of a bank.
+    Balances(Box<[i64]>),
+    /// Of a store with revisions.
+    Store(Box<Store>),
 }
 
 impl State {
@@ -126,8 +138,9 @@ impl State {
             }
             (Self::Sum(now), Op::Sum(read)) => (now == read).then(|| self.clone()),
             (Self::Sum(now), Op::Add(more)) => now.checked_add(*more).map(Self::Sum),
-            (Self::Held(held), Op::Acquire) => (!held).then_some(Self::Held(true)),
-            (Self::Held(held), Op::Release) => held.then_some(Self::Held(false)),
+            (Self::Lock(lock), Op::Lock(turn)) => lock.step(*turn).map(Self::Lock),
+            (Self::Balances(balances), Op::Bank(business)) => bank::step(balances, business).map(Self::Balances),
+            (Self::Store(store), Op::Store(txn)) => store.step(txn).map(|store| Self::Store(Box::new(store))),
             // An operation of another object: the translation makes none.
             (_, _) => None,
         }
@@ -235,7 +248,9 @@ impl Spec {
             + match &state {
                 State::Values(words) | State::Set(words) | State::Queue(words) => words.len() * 4,
                 State::Text(text) => text.len(),
-                State::Value(_) | State::Sum(_) | State::Held(_) => 0,
+                State::Balances(balances) => balances.len() * 8,
+                State::Store(store) => store.keys.len() * size_of::<Option<etcd::Entry>>(),
+                State::Value(_) | State::Sum(_) | State::Lock(_) => 0,
             };
         let state = Arc::new(state);
         self.states.push(Arc::clone(&state));

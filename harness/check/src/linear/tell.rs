@@ -52,7 +52,12 @@ fn words(state: &State, values: &[Value]) -> String {
         State::Text(text) => format!("{text:?}"),
         State::Set(numbers) => format!("#{{{}}}", list(numbers)),
         State::Sum(sum) => sum.to_string(),
-        State::Held(held) => if *held { "held" } else { "free" }.to_owned(),
+        State::Lock(lock) => lock.words(),
+        State::Balances(balances) => format!("{balances:?}"),
+        State::Store(store) => {
+            let keys = store.keys.iter().map(|key| key.map_or_else(|| "nil".to_owned(), |entry| value(entry.value)));
+            format!("revision {} [{}]", store.revision, keys.collect::<Vec<_>>().join(" "))
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! The search against a brute-force checker, on every small history and on random ones.
 
+use super::bank::Business;
+use super::lock::{Fence, Lock, Turn};
 use super::plan::{Plan, Span};
 use super::search::{self, Found};
 use super::spec::{Micro, Op, Spec, State};
@@ -89,7 +91,21 @@ fn every_history_of_three_calls_is_decided_as_brute_force_does() {
     let queue =
         vec![Op::Enqueue(1), Op::Enqueue(2), Op::Dequeue(1), Op::Dequeue(2), Op::DequeueNothing, Op::DequeueSomething];
     let counter = vec![Op::Add(1), Op::Add(2), Op::Add(-1), Op::Sum(0), Op::Sum(1), Op::Sum(2)];
-    let lock = vec![Op::Acquire, Op::Release];
+    let turn = |owner, fence| Op::Lock(Turn::Acquire { owner, fence });
+    let lock = vec![
+        turn(None, Fence::Never),
+        Op::Lock(Turn::Release { owner: None }),
+        turn(Some(1), Fence::Is(2)),
+        turn(Some(1), Fence::Unknown),
+        turn(Some(2), Fence::Is(3)),
+        Op::Lock(Turn::Release { owner: Some(1) }),
+    ];
+    let bank = vec![
+        Op::Bank(Business::Transfer(0, 1, 1)),
+        Op::Bank(Business::Transfer(1, 0, 1)),
+        Op::Bank(Business::Balances([(0, 0), (1, 0)].into())),
+        Op::Bank(Business::Balances([(1, 1)].into())),
+    ];
     let text = vec![
         Op::Get("".into()),
         Op::Get("a".into()),
@@ -109,7 +125,8 @@ fn every_history_of_three_calls_is_decided_as_brute_force_does() {
         (State::Set([].into()), set),
         (State::Queue([].into()), queue),
         (State::Sum(0), counter),
-        (State::Held(false), lock),
+        (State::Lock(Lock { held: 0, owner: None, fence: 0, exact: true }), lock),
+        (State::Balances([0, 0].into()), bank),
         (State::Text("".into()), text),
         (State::Values([0, 0].into()), registers),
     ] {

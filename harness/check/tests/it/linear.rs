@@ -45,6 +45,107 @@ fn serial(calls: &[(&str, &str, &str)]) -> Loaded {
 /// A model, its initial value, the verdict, and calls one after the other.
 type Row<'a> = (Model, &'a str, &'a str, &'a [(&'a str, &'a str, &'a str)]);
 
+/// Calls of locks with owners and tokens, of banks and of stores with revisions.
+const RARER: &[Row<'static>] = &[
+    (Model::Lock, "nil", "valid", &[("acquire", "nil", "3"), ("release", "nil", "nil"), ("acquire", "nil", "5")]),
+    (Model::Lock, "nil", "violated", &[("acquire", "nil", "3"), ("release", "nil", "nil"), ("acquire", "nil", "3")]),
+    (Model::Lock, "7", "violated", &[("acquire", "nil", "7")]),
+    (
+        Model::Lock,
+        "nil",
+        "violated",
+        &[
+            ("acquire", "nil", "3"),
+            ("release", "nil", "nil"),
+            ("acquire", "nil", "nil"),
+            ("release", "nil", "nil"),
+            ("acquire", "nil", "4"),
+        ],
+    ),
+    (
+        Model::Lock,
+        "nil",
+        "valid",
+        &[
+            ("acquire", "nil", "3"),
+            ("release", "nil", "nil"),
+            ("acquire", "nil", "nil"),
+            ("release", "nil", "nil"),
+            ("acquire", "nil", "5"),
+        ],
+    ),
+    (Model::Lock, "nil", "violated", &[("reentrant-acquire", "nil", "nil"), ("reentrant-acquire", "nil", "nil")]),
+    (Model::Lock, "nil", "violated", &[("reentrant-acquire", "nil", "nil"), ("reentrant-release", "nil", "nil")]),
+    (
+        Model::Bank,
+        "{\"a\" 9}",
+        "valid",
+        &[("transfer", "{:from :a :to :b :amount 4}", "nil"), ("read", "nil", "{:a 5 :b 4}")],
+    ),
+    (
+        Model::Bank,
+        "{\"a\" 9}",
+        "violated",
+        &[("transfer", "{:from :a :to :b :amount 4}", "nil"), ("read", "nil", "{:a 5 :b 5}")],
+    ),
+    (Model::Bank, "{\"a\" 9}", "valid", &[("transfer", "{:from :a :to :b :amount 4}", "?"), ("read", "nil", "{:a 9}")]),
+    (Model::Bank, "nil", "violated", &[("read", "nil", "{0 1}")]),
+    (
+        Model::EtcdTxn,
+        "nil",
+        "valid",
+        &[
+            ("txn", "{:success [[:put k 5]]}", "{:succeeded true, :revision 2}"),
+            (
+                "txn",
+                "{:compare [[= k :value 5]], :success [[:put k 6] [:delete j]]}",
+                "{:succeeded true, :results [], :revision 3}",
+            ),
+            ("txn", "{:success [[:get k]]}", "{:succeeded true, :results [[:get k 6 3]], :revision 3}"),
+            ("txn", "{:compare [[\">\" k :mod-revision 2] [!= k :version 1]], :success [[:delete k]]}", "?"),
+            ("txn", "{:compare [[= k :create-revision 0]], :failure [[:get k]]}", "{:succeeded true, :revision 4}"),
+        ],
+    ),
+    (Model::EtcdTxn, "nil", "violated", &[("txn", "{:success [[:put k 5]]}", "{:revision 3}")]),
+    (Model::EtcdTxn, "9", "valid", &[("txn", "{:success [[:put k 5]]}", "{:revision 10}")]),
+    (Model::EtcdTxn, "nil", "violated", &[("txn", "{:success [[:delete k]]}", "{:revision 2}")]),
+    (Model::EtcdTxn, "nil", "violated", &[("txn", "{:compare [[!= k :value 5]]}", "{:succeeded true}")]),
+    (
+        Model::EtcdTxn,
+        "nil",
+        "violated",
+        &[
+            ("txn", "{:success [[:put k 5]]}", "{}"),
+            ("txn", "{:success [[:get k]]}", "{:succeeded true :results [[:get k nil]]}"),
+        ],
+    ),
+    (
+        Model::EtcdTxn,
+        "nil",
+        "violated",
+        &[
+            ("txn", "{:success [[:put k 5] [:put j 5]]}", "{}"),
+            ("txn", "{:compare [[< j :version 1]] :failure [[:get j]]}", "{:succeeded false :results [[:get j 5 3]]}"),
+        ],
+    ),
+];
+
+#[test]
+fn a_holder_may_acquire_a_reentrant_lock_again_and_nobody_else_may() {
+    let history = |third: &str| {
+        let calls =
+            [("0", "reentrant-acquire", "4"), ("0", "reentrant-acquire", "4"), ("0", "reentrant-release", "nil")];
+        let calls = calls.into_iter().chain([(third, "reentrant-acquire", if third == "0" { "4" } else { "5" })]);
+        load(
+            &calls
+                .map(|(p, f, value)| format!("{{:process {p} :type :ok :f :{f} :value {value}}}"))
+                .collect::<String>(),
+        )
+    };
+    assert_eq!(verdict(&history("0"), Model::Lock, "nil"), "valid");
+    assert_eq!(verdict(&history("1"), Model::Lock, "nil"), "violated", "it was released once of twice");
+}
+
 #[test]
 fn every_model_knows_right_from_wrong() {
     let set = "#{1 2}";
@@ -101,11 +202,11 @@ fn every_model_knows_right_from_wrong() {
         (Model::Lock, "true", "violated", &[("acquire", "nil", "nil")]),
         (Model::Lock, "nil", "valid", &[("acquire", "nil", "failed")]),
     ];
-    for (model, initial, want, calls) in table {
+    for (model, initial, want, calls) in table.iter().chain(RARER) {
         assert_eq!(verdict(&serial(calls), *model, initial), *want, "{model:?} {initial} {calls:?}");
     }
     for model in Model::ALL {
-        let tried: Vec<&str> = table.iter().filter(|row| row.0 == *model).map(|row| row.2).collect();
+        let tried: Vec<&str> = table.iter().chain(RARER).filter(|row| row.0 == *model).map(|row| row.2).collect();
         assert!(tried.contains(&"valid") && tried.contains(&"violated"), "{model:?}");
         assert_eq!(verdict(&load("[]"), *model, "nil"), "nothing");
         let strange = check(&serial(&[("jump", "[1 2]", "[1 2]")]), *model, "nil").unwrap_err().to_string();

@@ -1,0 +1,304 @@
+//! What an operation means in a model, and which numbers its values have.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::bank::Business;
+use super::etcd::Store;
+use super::lock::Lock;
+use super::models::{Alien, Done};
+use super::spec::{Micro, Op, State};
+use super::{Model, Refusal, bank, etcd, lock};
+use crate::history::{Kind, Loaded, Process, RawOp, Value};
+
+/// What is known of a history while its operations are read.
+pub(super) struct Translation {
+    model: Model,
+    keyed: bool,
+    /// Whether a read of nil has read nil. Otherwise nil is what Jepsen writes for a value that is not known.
+    nil_is_value: bool,
+    pub(super) values: Vec<Value>,
+    numbers: HashMap<Value, u32>,
+    registers: HashMap<String, usize>,
+    fenced: bool,
+}
+
+impl etcd::Numbers for Translation {
+    fn key(&mut self, key: &Value) -> usize {
+        self.register(key)
+    }
+
+    fn value(&mut self, value: &Value) -> u32 {
+        self.number(value)
+    }
+}
+
+impl Translation {
+    pub(super) fn new(history: &Loaded, model: Model, initial: &Value, keyed: bool) -> Self {
+        let mut translation = Self {
+            model,
+            keyed,
+            nil_is_value: false,
+            values: Vec::new(),
+            numbers: HashMap::new(),
+            registers: HashMap::new(),
+            fenced: model == Model::Lock && lock::is_fenced(history),
+        };
+        translation.number(&Value::Nil);
+        translation.nil_is_value = match model {
+            Model::MultiRegister => translation.find_registers(history, initial),
+            Model::Bank => {
+                translation.find_accounts(history, initial);
+                false
+            }
+            Model::EtcdTxn => {
+                history.ops.iter().for_each(|op| {
+                    etcd::keys(&op.value, |key| {
+                        translation.register(key);
+                    });
+                });
+                false
+            }
+            Model::Register
+            | Model::CasRegister
+            | Model::Kv
+            | Model::Set
+            | Model::Queue
+            | Model::Counter
+            | Model::Lock => {
+                initial.is_nil()
+                    || history.ops.iter().any(|op| {
+                        op.kind == Kind::Invoke && &*op.f == "write" && translation.inner(op).is_some_and(Value::is_nil)
+                    })
+            }
+        };
+        translation
+    }
+
+    /// Numbers every register. Returns whether one begins with nil, or is made nil.
+    fn find_registers(&mut self, history: &Loaded, initial: &Value) -> bool {
+        let mut known = Vec::new();
+        if let Value::Map(entries) = initial {
+            for (key, value) in entries {
+                let register = self.register(key);
+                if !value.is_nil() {
+                    known.push(register);
+                }
+            }
+        }
+        let mut nil = false;
+        for micro in history.ops.iter().filter_map(|op| op.value.list()).flatten() {
+            if let Some([f, key, value]) = micro.list() {
+                self.register(key);
+                nil |= matches!(f.name(), Some("write" | "w")) && value.is_nil();
+            }
+        }
+        nil || known.len() < self.registers.len()
+    }
+
+    fn find_accounts(&mut self, history: &Loaded, initial: &Value) {
+        for value in history.ops.iter().map(|op| &op.value).chain([initial]) {
+            if bank::transfer(value, |account| self.register(account)).is_none() {
+                bank::balances(value, |account| self.register(account));
+            }
+        }
+    }
+
+    fn register(&mut self, key: &Value) -> usize {
+        let name = key.name().map_or_else(|| key.to_string(), ToOwned::to_owned);
+        let next = self.registers.len();
+        *self.registers.entry(name).or_insert(next)
+    }
+
+    /// The number of a value. A keyword is the text that JSON makes of it.
+    fn number(&mut self, value: &Value) -> u32 {
+        if let Value::Keyword(name) = value {
+            return self.number(&Value::Text(name.clone()));
+        }
+        if let Some(number) = self.numbers.get(value) {
+            return *number;
+        }
+        let number = u32::try_from(self.values.len()).unwrap_or(u32::MAX);
+        self.values.push(value.clone());
+        self.numbers.insert(value.clone(), number);
+        number
+    }
+
+    fn numbers(&mut self, values: &[Value]) -> Box<[u32]> {
+        let mut numbers: Vec<u32> = values.iter().map(|value| self.number(value)).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        numbers.into()
+    }
+
+    pub(super) fn initial(&mut self, initial: &Value) -> Result<State, Refusal> {
+        let model = self.model.name();
+        let refusal = |expected| Refusal::Initial { model, expected };
+        match self.model {
+            Model::Register | Model::CasRegister => Ok(State::Value(self.number(initial))),
+            Model::MultiRegister => {
+                let mut values = vec![self.number(&Value::Nil); self.registers.len()];
+                match initial {
+                    Value::Nil => {}
+                    Value::Map(entries) => {
+                        for (key, value) in entries {
+                            let (register, number) = (self.register(key), self.number(value));
+                            if let Some(place) = values.get_mut(register) {
+                                *place = number;
+                            }
+                        }
+                    }
+                    Value::Bool(_)
+                    | Value::Int(_)
+                    | Value::Text(_)
+                    | Value::Keyword(_)
+                    | Value::List(_)
+                    | Value::Set(_)
+                    | Value::Literal(_) => return Err(refusal("an object of registers and values, or null")),
+                }
+                Ok(State::Values(values.into()))
+            }
+            Model::Kv => text(initial).map(State::Text).ok_or_else(|| refusal("a text, or null")),
+            Model::Set => {
+                let elements = elements(initial).ok_or_else(|| refusal("an array of elements, or null"))?;
+                Ok(State::Set(self.numbers(elements)))
+            }
+            Model::Queue => {
+                let elements = elements(initial).ok_or_else(|| refusal("an array of elements, or null"))?;
+                Ok(State::Queue(elements.iter().map(|element| self.number(element)).collect()))
+            }
+            Model::Counter => {
+                let sum = if initial.is_nil() { Some(0) } else { initial.int() };
+                sum.map(State::Sum).ok_or_else(|| refusal("a whole number, or null"))
+            }
+            Model::Lock => Lock::first(initial)
+                .map(State::Lock)
+                .ok_or_else(|| refusal("whether it is held (true or false), its last fencing token, or null")),
+            Model::Bank => {
+                let mut sums = vec![0; self.registers.len()];
+                if !initial.is_nil() {
+                    let known = bank::balances(initial, |account| self.register(account));
+                    for (account, balance) in
+                        known.ok_or_else(|| refusal("an object of accounts and balances, or null"))?
+                    {
+                        if let Some(sum) = sums.get_mut(account) {
+                            *sum = balance;
+                        }
+                    }
+                }
+                Ok(State::Balances(sums.into()))
+            }
+            Model::EtcdTxn => Store::first(initial, self.registers.len())
+                .map(|store| State::Store(Box::new(store)))
+                .ok_or_else(|| refusal("the revision of the empty store, or null for 1")),
+        }
+    }
+
+    /// The value of an operation beside its key.
+    fn inner<'a>(&self, op: &'a RawOp) -> Option<&'a Value> {
+        if self.keyed { op.value.pair().map(|(_, inner)| inner) } else { Some(&op.value) }
+    }
+
+    /// What a call is in the model; nothing when it bears on no verdict.
+    pub(super) fn op(&mut self, done: Done<'_>) -> Result<Option<Op>, Alien> {
+        let result = match done.result {
+            Some(result) => Some(self.inner(result).ok_or(Alien)?),
+            None => None,
+        };
+        let asked = self.inner(done.asked).ok_or(Alien)?;
+        let f = &*done.asked.f;
+        match (self.model, f) {
+            (Model::Register | Model::CasRegister, "read") => {
+                let result = result.filter(|result| self.nil_is_value || !result.is_nil());
+                Ok(result.map(|result| Op::Read(self.number(result))))
+            }
+            (Model::Register | Model::CasRegister, "write") => Ok(Some(Op::Write(self.number(asked)))),
+            (Model::CasRegister, "cas") => {
+                let (from, to) = asked.pair().ok_or(Alien)?;
+                let (from, to) = (self.number(from), self.number(to));
+                let refused = done.result.is_some_and(|result| result.compare_false);
+                Ok(Some(if refused { Op::CasFalse(from) } else { Op::Cas(from, to) }))
+            }
+            (Model::MultiRegister, "txn") => self.txn(result.unwrap_or(asked), result.is_some()).map(Some).ok_or(Alien),
+            (Model::Kv, "put" | "write") => text(asked).map(|text| Some(Op::Put(text))).ok_or(Alien),
+            (Model::Kv, "append") => text(asked).map(|text| Some(Op::Append(text))).ok_or(Alien),
+            (Model::Set, "add") => Ok(Some(Op::Insert(self.number(asked)))),
+            (Model::Queue, "enqueue") => Ok(Some(Op::Enqueue(self.number(asked)))),
+            (Model::Queue, "dequeue") => Ok(Some(match result {
+                Some(Value::Nil) => Op::DequeueNothing,
+                Some(result) => Op::Dequeue(self.number(result)),
+                None => Op::DequeueSomething,
+            })),
+            (Model::Counter, "add") => asked.int().map(|more| Some(Op::Add(more))).ok_or(Alien),
+            (Model::Lock, f) => {
+                let process = if let Process::Client(process) = done.asked.process { Some(process) } else { None };
+                lock::turn(f, process, result, self.fenced).map(|turn| Some(Op::Lock(turn)))
+            }
+            (Model::Bank, "transfer") => {
+                let transfer = bank::transfer(asked, |account| self.register(account));
+                transfer.map(|transfer| Some(Op::Bank(transfer))).ok_or(Alien)
+            }
+            (Model::EtcdTxn, "txn") => {
+                etcd::txn(asked, result, self).map(|txn| Some(Op::Store(Box::new(txn)))).ok_or(Alien)
+            }
+            (Model::Kv, "get" | "read") | (Model::Set | Model::Counter | Model::Bank, "read") => match result {
+                Some(result) => self.observed(result),
+                None => Ok(None),
+            },
+            (_, _) => Err(Alien),
+        }
+    }
+
+    /// A read of a whole key, set or counter. Of sets and counters, nil is what Jepsen writes for an unknown value.
+    fn observed(&mut self, result: &Value) -> Result<Option<Op>, Alien> {
+        let op = match self.model {
+            Model::Kv => text(result).map(Op::Get),
+            Model::Set | Model::Counter | Model::Bank if result.is_nil() => return Ok(None),
+            Model::Set => elements(result).map(|elements| Op::Elements(self.numbers(elements))),
+            Model::Counter => result.int().map(Op::Sum),
+            Model::Bank => {
+                let read = bank::balances(result, |account| self.register(account));
+                read.map(|read| Op::Bank(Business::Balances(read)))
+            }
+            Model::Register
+            | Model::CasRegister
+            | Model::MultiRegister
+            | Model::Queue
+            | Model::Lock
+            | Model::EtcdTxn => None,
+        };
+        op.map(Some).ok_or(Alien)
+    }
+
+    /// What is read in a transaction of unknown outcome is not known.
+    fn txn(&mut self, micros: &Value, known: bool) -> Option<Op> {
+        let mut ops = Vec::new();
+        for micro in micros.list()? {
+            let [f, key, value] = micro.list()? else { return None };
+            let register = self.register(key);
+            match f.name()? {
+                "read" | "r" if known && (self.nil_is_value || !value.is_nil()) => {
+                    ops.push(Micro::Read(register, self.number(value)));
+                }
+                "read" | "r" => {}
+                "write" | "w" => ops.push(Micro::Write(register, self.number(value))),
+                _ => return None,
+            }
+        }
+        Some(Op::Txn(ops.into()))
+    }
+}
+
+/// A text; nil is the empty one.
+fn text(value: &Value) -> Option<Arc<str>> {
+    if value.is_nil() { Some("".into()) } else { value.name().map(Into::into) }
+}
+
+/// The elements of a list or set; nil has none.
+fn elements(value: &Value) -> Option<&[Value]> {
+    match value {
+        Value::Nil => Some(&[]),
+        Value::List(items) | Value::Set(items) => Some(items),
+        Value::Bool(_) | Value::Int(_) | Value::Text(_) | Value::Keyword(_) | Value::Map(_) | Value::Literal(_) => None,
+    }
+}
