@@ -19,8 +19,8 @@ pub(super) fn step(balances: &[i64], business: &Business) -> Option<Box<[i64]>> 
         Business::Transfer(from, to, amount) => {
             let payer = after.get_mut(*from)?;
             *payer = payer.checked_sub(*amount)?;
-            let payee = after.get_mut(*to)?;
-            *payee = payee.checked_add(*amount)?;
+            let gainer = after.get_mut(*to)?;
+            *gainer = gainer.checked_add(*amount)?;
         }
         Business::Balances(read) => {
             if !read.iter().all(|(account, balance)| balances.get(*account) == Some(balance)) {

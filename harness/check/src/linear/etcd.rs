@@ -34,7 +34,7 @@ pub(super) struct Txn {
     /// Whether every comparison was true, when it is known.
     succeeded: Option<bool>,
     /// What the requests answered, as far as it is known.
-    answers: Box<[Option<Answer>]>,
+    answers: Box<[Answer]>,
     /// The revision of the store after it.
     revision: Option<i64>,
 }
@@ -69,11 +69,12 @@ enum Request {
     Delete(usize),
 }
 
-/// Of a get: the value, 0 when there is none, and its revision when it was told.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-struct Answer {
-    value: u32,
-    modified: Option<i64>,
+enum Answer {
+    /// Nothing is known of it.
+    Any,
+    /// Of a get: the value, 0 when there is none, and its revision when it was told.
+    Got(u32, Option<i64>),
 }
 
 impl Store {
@@ -91,20 +92,22 @@ impl Store {
         let mut after = self.clone();
         let next = self.revision.checked_add(1)?;
         for (place, request) in if holds { &txn.success } else { &txn.failure }.iter().enumerate() {
-            let answer = txn.answers.get(place).copied().flatten();
+            let answer = txn.answers.get(place).copied().unwrap_or(Answer::Any);
             after.request(*request, answer, next)?;
         }
         (txn.revision.is_none_or(|revision| revision == after.revision)).then_some(after)
     }
 
-    fn request(&mut self, request: Request, answer: Option<Answer>, next: i64) -> Option<()> {
+    fn request(&mut self, request: Request, answer: Answer, next: i64) -> Option<()> {
         match request {
             Request::Get(key) => {
                 let found = self.keys.get(key).copied().flatten();
                 let value = found.map_or(0, |entry| entry.value);
                 let modified = found.map_or(0, |entry| entry.modified);
-                let fits = answer
-                    .is_none_or(|answer| answer.value == value && answer.modified.is_none_or(|told| told == modified));
+                let fits = match answer {
+                    Answer::Any => true,
+                    Answer::Got(read, told) => read == value && told.is_none_or(|told| told == modified),
+                };
                 return fits.then_some(());
             }
             Request::Put(key, value) => {
@@ -220,17 +223,16 @@ fn request(value: &Value, numbers: &mut impl Numbers) -> Option<Request> {
     }
 }
 
-/// Nothing is known of what is not the answer of a get.
-fn answer(value: &Value, numbers: &mut impl Numbers) -> Option<Option<Answer>> {
+fn answer(value: &Value, numbers: &mut impl Numbers) -> Option<Answer> {
     match value.list() {
         Some([f, _, value, rest @ ..]) if f.name() == Some("get") => {
             let modified = match rest.first() {
                 None | Some(Value::Nil) => None,
                 Some(revision) => Some(revision.int()?),
             };
-            Some(Some(Answer { value: numbers.value(value), modified }))
+            Some(Answer::Got(numbers.value(value), modified))
         }
-        Some(_) | None => Some(None),
+        Some(_) | None => Some(Answer::Any),
     }
 }
 

@@ -77,12 +77,11 @@ impl Lock {
                 let exact = self.exact || fence != self.fence;
                 Some(Self { held: self.held.checked_add(1)?, fence, exact, ..self })
             }
-            Turn::Acquire { .. } => None,
             Turn::Release { owner } if owner.is_none() || owner == self.owner => {
                 let held = self.held.checked_sub(1)?;
                 Some(Self { held, owner: self.owner.filter(|_| held > 0), ..self })
             }
-            Turn::Release { .. } => None,
+            Turn::Acquire { .. } | Turn::Release { .. } => None,
         }
     }
 

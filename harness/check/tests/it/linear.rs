@@ -136,11 +136,8 @@ fn a_holder_may_acquire_a_reentrant_lock_again_and_nobody_else_may() {
         let calls =
             [("0", "reentrant-acquire", "4"), ("0", "reentrant-acquire", "4"), ("0", "reentrant-release", "nil")];
         let calls = calls.into_iter().chain([(third, "reentrant-acquire", if third == "0" { "4" } else { "5" })]);
-        load(
-            &calls
-                .map(|(p, f, value)| format!("{{:process {p} :type :ok :f :{f} :value {value}}}"))
-                .collect::<String>(),
-        )
+        let lines = calls.map(|(p, f, value)| format!("{{:process {p} :type :ok :f :{f} :value {value}}}"));
+        load(&lines.collect::<Vec<_>>().join("\n"))
     };
     assert_eq!(verdict(&history("0"), Model::Lock, "nil"), "valid");
     assert_eq!(verdict(&history("1"), Model::Lock, "nil"), "violated", "it was released once of twice");
