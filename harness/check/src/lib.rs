@@ -17,6 +17,7 @@ pub mod run;
 pub mod txn;
 
 mod calls;
+mod hash;
 mod no_acked_loss;
 mod progress;
 mod replicas_converge;

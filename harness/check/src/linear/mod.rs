@@ -14,10 +14,12 @@ mod search;
 mod spec;
 mod tell;
 mod translation;
+mod unique;
 
 #[cfg(test)]
 mod tests;
 
+use std::cell::Cell;
 use std::fmt;
 
 use thiserror::Error;
@@ -26,6 +28,7 @@ use crate::history::{ImportError, Loaded, Value};
 use models::Object;
 use plan::Plan;
 use search::Found;
+use unique::Decided;
 
 pub use tell::describe;
 
@@ -214,7 +217,27 @@ pub fn check(history: &Loaded, model: Model, initial: &Value, limits: &Limits<'_
     Ok(Report { verdict, calls, objects })
 }
 
+/// How often a search that only tells of a violation may ask whether its time is up.
+const TELLING: u32 = 2000;
+
 fn decide(object: &mut Object, values: &[Value], limits: &Limits<'_>) -> Verdict {
+    match unique::decide(&object.spec, &object.spans) {
+        Some(Decided::Order) => return Verdict::Valid,
+        Some(Decided::NoOrder(why)) => {
+            let (last, _) = unique::shortest(&object.spec, &object.spans, why);
+            object.spans = unique::until(&object.spans, last + 1);
+            let plan = Plan::new(&object.spans);
+            let steps = Cell::new(0);
+            let expired = || steps.replace(steps.get() + 1) > TELLING || (limits.expired)();
+            let brief = Limits { expired: &expired, memory: limits.memory };
+            let (level, states) = match search::search(&plan, &mut object.spec, &brief) {
+                Found::NoOrder { level, states } => (level, states),
+                Found::Order | Found::Stopped { .. } => (plan.levels.len().saturating_sub(1), Vec::new()),
+            };
+            return Verdict::Violated(Box::new(tell::counterexample(object, &plan, level, &states, values)));
+        }
+        None => {}
+    }
     let plan = Plan::new(&object.spans);
     match search::search(&plan, &mut object.spec, limits) {
         Found::Order => Verdict::Valid,

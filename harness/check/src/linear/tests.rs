@@ -5,6 +5,7 @@ use super::lock::{Fence, Lock, Turn};
 use super::plan::{Plan, Span};
 use super::search::{self, Found};
 use super::spec::{Micro, Op, Spec, State};
+use super::unique::{self, Decided};
 use super::{Limits, Stop};
 use proptest::prelude::*;
 
@@ -42,9 +43,24 @@ fn brute(state: &State, ops: &[Op], spans: &[Span], done: &mut Vec<bool>) -> boo
     false
 }
 
+fn broad_level(found: &Found) -> usize {
+    if let Found::NoOrder { level, .. } = found { *level } else { panic!("{found:?}") }
+}
+
 fn agree(initial: &State, ops: &[Op], spans: &[Span]) -> bool {
     let want = brute(initial, ops, spans, &mut vec![false; spans.len()]);
     assert_eq!(searched(initial, ops, spans), want, "{ops:?} {spans:?}");
+    let spec = Spec::new(initial.clone(), ops.to_vec());
+    if let Some(decided) = unique::decide(&spec, spans) {
+        assert_eq!(decided == Decided::Order, want, "{ops:?} {spans:?} {decided:?}");
+        if let Decided::NoOrder(why) = decided {
+            let broad =
+                search::only(&Plan::new(spans), &mut Spec::new(initial.clone(), ops.to_vec()), &FREE, usize::MAX, 0);
+            let (last, _) = unique::shortest(&spec, spans, why);
+            let level = Plan::new(&unique::until(spans, last + 1)).levels.len();
+            assert_eq!(level, broad_level(&broad) + 1, "{ops:?} {spans:?} {broad:?}");
+        }
+    }
     want
 }
 
@@ -163,6 +179,41 @@ proptest! {
     ) {
         let ops = [Op::Read(0), Op::Read(1), Op::Read(2), Op::Write(1), Op::Write(2), Op::Cas(1, 2), Op::Cas(2, 1)];
         agree(&State::Value(0), &ops, &spans_of(&calls));
+    }
+
+    #[test]
+    fn different_values_are_decided_without_a_search_as_with_one(
+        calls in prop::collection::vec((0_usize..3, 0_usize..8, prop::bool::weighted(0.2), any::<prop::sample::Index>()), 1..9),
+        kind in 0_usize..3,
+    ) {
+        // The first operations happen once at most, the others as often as they come.
+        let (initial, once, often) = match kind {
+            0 => {
+                let once = [Op::Write(1), Op::Write(2), Op::Write(3), Op::Cas(0, 4), Op::Cas(1, 5), Op::Cas(5, 6), Op::Cas(4, 7)];
+                (State::Value(0), once.to_vec(), (0..8).map(Op::Read).collect::<Vec<_>>())
+            }
+            1 => {
+                let sets: [&[u32]; 6] = [&[9], &[1, 9], &[2, 9], &[1, 2, 9], &[1, 2, 3, 9], &[1]];
+                (State::Set([9].into()), (1..4).map(Op::Insert).collect(), sets.map(|set| Op::Elements(set.into())).to_vec())
+            }
+            _ => {
+                let once: Vec<Op> = (1..5).map(Op::Enqueue).chain((0..5).map(Op::Dequeue)).collect();
+                (State::Queue([0].into()), once, vec![Op::DequeueNothing])
+            }
+        };
+        let ops: Vec<Op> = once.iter().chain(&often).cloned().collect();
+        let mut used = vec![false; ops.len()];
+        let calls: Vec<(usize, usize, bool, usize)> = calls.into_iter().map(|(gap, long, crashed, index)| {
+            let mut op = index.index(ops.len());
+            while op < once.len() && std::mem::replace(&mut used[op], true) {
+                op += 1;
+            }
+            // A dequeue that crashed does not know what it took.
+            (gap, long, crashed && !matches!(ops[op], Op::Dequeue(_)), op)
+        }).collect();
+        let spans = spans_of(&calls);
+        agree(&initial, &ops, &spans);
+        prop_assert!(unique::decide(&Spec::new(initial, ops), &spans).is_some());
     }
 
     #[test]
