@@ -1,60 +1,125 @@
-//! The deeds, one module each: prepare reads, apply does, revert undoes, probe looks where it bites.
+//! The deeds, one module for each kind of work: prepare reads, apply does, revert undoes, probe looks where it bites.
 
 pub mod cut;
 pub mod kill;
 pub mod pause;
 
-use firedrill_core::action::{Action, ProcessRef, Undo};
-use firedrill_sys::nft::DropTable;
-use firedrill_sys::process::{Process, State};
+use std::fmt::Debug;
 
-use crate::protocol::Refusal;
-use crate::world::World;
+use firedrill_core::action::{Action, Effect, ProcessRef, Undo};
+use firedrill_core::cluster::NodeName;
+use firedrill_sys::process::Process;
 
-/// What the agent has in its hands while an action is in force.
-#[derive(Debug)]
-pub enum Grip {
-    /// The table of a cut.
-    Cut(DropTable),
-    /// Since when, in clock ticks, what was killed is to be gone.
-    Kill {
-        /// Processes that started later are killed again, if they are to stay down.
-        since_ticks: u64,
-    },
-    /// What was stopped, in the order of stopping.
-    Pause(Vec<ProcessRef>),
+use crate::ends::Ends;
+use crate::guard::Guard;
+use crate::protocol::{Refusal, RefusalKind};
+use crate::world::{self, World};
+
+/// A kind of work the agent can do. It has no state of its own: what is in force is in its [`Grip`]s.
+pub trait Work: Sync {
+    /// Completes the undo: reads what undoing takes, and chooses the names of what will be created. Changes nothing.
+    fn prepare(&self, world: &World, undo: Undo) -> Result<Undo, Refusal>;
+    /// Does the deed, and says when it took effect (`CLOCK_BOOTTIME`, nanoseconds). What fails half-way is taken back by
+    /// [`Work::undo`], which is called then.
+    fn apply(&self, scene: &mut Scene<'_>, undo: &Undo) -> Result<(Box<dyn Grip>, u64), Refusal>;
+    /// Takes back what is in force without a grip on it: an agent that died did it, or half of it, or it never was. Must
+    /// touch only what the undo recorded or what bears its tag. `held` are processes that other pauses hold stopped.
+    fn undo(&self, world: &World, undo: &Undo, held: &[ProcessRef]) -> Result<(), Refusal>;
+    /// Looks for the effect where it bites, without asking the mechanism. May take a second or two: it has a thread.
+    fn probe(&self, ends: &Ends, world: &World, undo: &Undo) -> Effect;
 }
 
-/// Reads what undoing the action takes and chooses the names of what it will create.
-pub fn prepare(world: &World, tag: String, action: Action) -> Result<Undo, Refusal> {
-    let undo = |action: Action| Undo { tag, action, creates: Vec::new(), processes: Vec::new(), restarts: Vec::new() };
-    match &action {
-        Action::Cut { links } => {
-            cut::pairs(world, links)?;
-            let mut undo = undo(action);
-            undo.creates = cut::creates(world.keeper, &undo.tag);
-            Ok(undo)
-        }
-        Action::Kill { node, process, .. } => {
-            let processes = targets(&world.processes(node, process.as_ref())?, &action)?;
-            let restarts = vec![node.to_string()];
-            Ok(Undo { processes, restarts, ..undo(action) })
-        }
-        Action::Pause { node, process } => {
-            let mut found = world.processes(node, process.as_ref())?;
-            targets(&found, &action)?;
-            // What somebody else has stopped is not ours to let go on.
-            found.retain(|process| process.state != State::Stopped);
-            let processes = found.iter().map(crate::world::reference).collect();
-            Ok(Undo { processes, ..undo(action) })
+/// What a deed is done with.
+pub struct Scene<'a> {
+    /// Where the agent is.
+    pub world: &'a World,
+    /// Told of whatever the undo does not know yet.
+    pub guard: &'a mut Guard,
+    /// Processes that other pauses hold stopped.
+    pub held: &'a [ProcessRef],
+}
+
+/// What the agent has in its hands while an action is in force.
+pub trait Grip: Debug + Send {
+    /// Takes the action back. `held` are processes that other pauses hold stopped.
+    fn let_go(self: Box<Self>, world: &World, undo: &Undo, held: &[ProcessRef]) -> Result<(), Refusal>;
+    /// The processes it holds stopped.
+    fn stopped(&self) -> &[ProcessRef] {
+        &[]
+    }
+    /// When [`Grip::turn`] is to be called, by `CLOCK_BOOTTIME` in nanoseconds; `None` is never.
+    fn next_turn(&self) -> Option<u64> {
+        None
+    }
+    /// What keeping it in force takes, again and again. Must not wait.
+    fn turn(&mut self, _world: &World, _undo: &Undo) {}
+}
+
+/// Who does an action; a refusal if nobody does.
+pub fn work(action: &Action) -> Result<&'static dyn Work, Refusal> {
+    match action {
+        Action::Cut { .. } => Ok(&cut::Cut),
+        Action::Kill { .. } => Ok(&kill::Kill),
+        Action::Pause { .. } => Ok(&pause::Pause),
+        Action::Impair { .. }
+        | Action::HarmDisk { .. }
+        | Action::LosePower { .. }
+        | Action::Oom { .. }
+        | Action::RestartLoop { .. }
+        | Action::Press { .. }
+        | Action::ShiftClock { .. }
+        | Action::MisleadNames { .. } => {
+            Err(Refusal::new(RefusalKind::NotOffered, format!("this agent cannot: {action}")))
         }
     }
 }
 
-fn targets(found: &[Process], action: &Action) -> Result<Vec<ProcessRef>, Refusal> {
-    if found.is_empty() { Err(no_target(action)) } else { Ok(found.iter().map(crate::world::reference).collect()) }
+/// The undo of an action, complete.
+pub fn prepare(world: &World, tag: String, action: Action) -> Result<Undo, Refusal> {
+    work(&action)?.prepare(world, Undo::new(tag, action))
 }
 
-fn no_target(action: &Action) -> Refusal {
-    Refusal::new(crate::protocol::RefusalKind::NoTarget, format!("no such process runs ({action})"))
+/// The nodes whose units must run again once the action is undone.
+pub fn restarts(action: &Action) -> Vec<&NodeName> {
+    match action {
+        Action::Kill { node, .. } | Action::Oom { node, .. } | Action::RestartLoop { node, .. } => vec![node],
+        Action::LosePower { nodes } => nodes.iter().collect(),
+        Action::Cut { .. }
+        | Action::Pause { .. }
+        | Action::Impair { .. }
+        | Action::HarmDisk { .. }
+        | Action::Press { .. }
+        | Action::ShiftClock { .. }
+        | Action::MisleadNames { .. } => Vec::new(),
+    }
+}
+
+/// Whether the action, while it is in force, keeps units of the node from running.
+pub fn keeps_down(action: &Action, whom: &NodeName) -> bool {
+    match action {
+        Action::Kill { node, process, stay_down, .. } => node == whom && (*stay_down || process.is_none()),
+        Action::LosePower { nodes } => nodes.contains(whom),
+        Action::RestartLoop { .. }
+        | Action::Oom { .. }
+        | Action::Cut { .. }
+        | Action::Pause { .. }
+        | Action::Impair { .. }
+        | Action::HarmDisk { .. }
+        | Action::Press { .. }
+        | Action::ShiftClock { .. }
+        | Action::MisleadNames { .. } => false,
+    }
+}
+
+/// References to what was found; a refusal if that is nothing.
+pub fn targets(found: &[Process], action: &Action) -> Result<Vec<ProcessRef>, Refusal> {
+    if found.is_empty() {
+        return Err(Refusal::new(RefusalKind::NoTarget, format!("no such process runs ({action})")));
+    }
+    Ok(found.iter().map(world::reference).collect())
+}
+
+/// The refusal of work that was handed somebody else's action.
+pub fn not_mine(action: &Action) -> Refusal {
+    Refusal::new(RefusalKind::Malformed, format!("not this work's action: {action}"))
 }

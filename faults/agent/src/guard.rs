@@ -11,7 +11,7 @@ use firedrill_sys::nft::Keeper;
 use firedrill_sys::{clock, process};
 use serde::{Deserialize, Serialize};
 
-use crate::deeds::{cut, pause};
+use crate::deeds;
 use crate::log::say;
 use crate::protocol::{Config, Refusal};
 use crate::starter;
@@ -112,18 +112,10 @@ pub fn run() -> Result<(), Refusal> {
 
 /// Undoes by what the undo alone tells. Also for undos of an agent that died earlier.
 pub fn undo_without_agent(world: &World, undo: &Undo) -> Result<(), Refusal> {
-    match &undo.action {
-        Action::Cut { .. } => match world.keeper {
-            // Deleted by the kernel when the agent's socket closed.
-            Keeper::Socket => Ok(()),
-            Keeper::Nobody => cut::revert(None, &undo.tag),
-        },
-        Action::Kill { node, .. } => match &world.config.starter {
-            Some(path) => starter::ensure(path, node),
-            None => Ok(()),
-        },
-        Action::Pause { node, process } => {
-            pause::revert(&pause::orphans(world, node, process.as_ref(), &undo.processes)?, &[])
-        }
-    }
+    // A table that an agent's socket owned went with the agent.
+    let gone = matches!((&undo.action, world.keeper), (Action::Cut { .. }, Keeper::Socket));
+    let undone = if gone { Ok(()) } else { deeds::work(&undo.action)?.undo(world, undo, &[]) };
+    let Some(path) = &world.config.starter else { return undone };
+    let started = deeds::restarts(&undo.action).into_iter().map(|node| starter::ensure(path, node));
+    started.fold(undone, Result::and)
 }

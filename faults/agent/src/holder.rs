@@ -1,14 +1,14 @@
 //! The holder: what is in force, since when and until when, and who undid what.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
-use firedrill_core::action::{Action, ProcessRef, Undo};
+use firedrill_core::action::{ProcessRef, Undo};
 use firedrill_core::cluster::NodeName;
 use firedrill_sys::clock;
 
-use crate::deeds::kill::{self, Target};
-use crate::deeds::{Grip, cut, pause};
+use crate::deeds::{self, Grip, Scene};
 use crate::guard::Guard;
 use crate::log::say;
 use crate::protocol::{By, Held, Refusal, RefusalKind};
@@ -18,14 +18,12 @@ use crate::world::{World, is_tag};
 const ACTIVE: usize = 256;
 /// Undone actions remembered, so that a later revert can be answered.
 const DONE: usize = 1024;
-/// How often what is to stay down is looked for.
-const KEEP_DOWN: Duration = Duration::from_millis(20);
 
 /// An action in force.
 #[derive(Debug)]
 struct Active {
     undo: Undo,
-    grip: Grip,
+    grip: Box<dyn Grip>,
     from: u64,
     deadline: Option<u64>,
 }
@@ -46,21 +44,20 @@ pub struct Done {
 pub enum Rest {
     /// Nothing.
     Nothing,
-    /// The units of a node must run again: it takes a while, so it is done elsewhere.
-    Restart(NodeName),
+    /// The units of nodes must run again: it takes a while, so it is done elsewhere.
+    Restart(Vec<NodeName>),
 }
 
 /// Everything the agent holds.
 #[derive(Debug)]
 pub struct Holder {
     /// Where the agent is.
-    pub world: World,
+    pub world: Arc<World>,
     guard: Guard,
     active: BTreeMap<String, Active>,
     done: BTreeMap<String, Done>,
     done_order: VecDeque<String>,
     failed: BTreeMap<String, Undo>,
-    next_keep_down: u64,
 }
 
 impl Holder {
@@ -68,13 +65,12 @@ impl Holder {
     pub fn new(world: World) -> Result<Self, Refusal> {
         let guard = Guard::start(&world.config)?;
         Ok(Self {
-            world,
+            world: Arc::new(world),
             guard,
             active: BTreeMap::new(),
             done: BTreeMap::new(),
             done_order: VecDeque::new(),
             failed: BTreeMap::new(),
-            next_keep_down: 0,
         })
     }
 
@@ -115,39 +111,24 @@ impl Holder {
         Ok(())
     }
 
-    /// Does the deed and returns when it took effect.
-    fn take(&mut self, undo: &Undo) -> Result<(Grip, u64), Refusal> {
-        match &undo.action {
-            Action::Cut { links } => {
-                let table = cut::apply(&self.world, &undo.tag, links)?;
-                Ok((Grip::Cut(table), clock::boottime_nanos()))
-            }
-            Action::Kill { node, process, signal, stay_down } => {
-                let target = Target { node, process: process.as_ref(), stay_down: *stay_down };
-                let (from, since_ticks) = kill::apply(&self.world, &target, *signal)?;
-                Ok((Grip::Kill { since_ticks }, from))
-            }
-            Action::Pause { node, process } => {
-                let (stopped, from) = pause::apply(&self.world, node, process.as_ref(), &self.paused_but(&undo.tag))?;
-                if stopped.iter().any(|reference| !undo.processes.contains(reference)) {
-                    self.guard.hold(&Undo { processes: stopped.clone(), ..undo.clone() }).or_else(|refusal| {
-                        pause::revert(&stopped, &self.paused_but(&undo.tag))?;
-                        Err(refusal)
-                    })?;
-                }
-                Ok((Grip::Pause(stopped), from))
-            }
-        }
+    /// Does the deed and returns when it took effect. What fails half-way is taken back.
+    fn take(&mut self, undo: &Undo) -> Result<(Box<dyn Grip>, u64), Refusal> {
+        let work = deeds::work(&undo.action)?;
+        let held = self.stopped_but(&undo.tag);
+        let mut scene = Scene { world: &self.world, guard: &mut self.guard, held: &held };
+        work.apply(&mut scene, undo).map_err(|refusal| match work.undo(&self.world, undo, &held) {
+            Ok(()) => refusal,
+            Err(second) => Refusal {
+                what: format!("{}; and taking the half of it back failed: {second}", refusal.what),
+                ..refusal
+            },
+        })
     }
 
     /// What is stopped by actions in force other than `tag`.
-    fn paused_but(&self, tag: &str) -> Vec<ProcessRef> {
+    fn stopped_but(&self, tag: &str) -> Vec<ProcessRef> {
         let others = self.active.iter().filter(|(other, _)| *other != tag);
-        let stopped = others.filter_map(|(_, active)| match &active.grip {
-            Grip::Pause(stopped) => Some(stopped),
-            Grip::Cut(_) | Grip::Kill { .. } => None,
-        });
-        stopped.flatten().cloned().collect()
+        others.flat_map(|(_, active)| active.grip.stopped()).cloned().collect()
     }
 
     /// Lets go. What then is left to do is [`Rest`]; [`Holder::finish`] must be called when that is done too.
@@ -170,30 +151,20 @@ impl Holder {
         Some((done, self.rest(undo)))
     }
 
-    fn release(&self, undo: &Undo, grip: Option<Grip>) -> Result<(), Refusal> {
-        match (&undo.action, grip) {
-            (Action::Cut { .. }, Some(Grip::Cut(table))) => cut::revert(Some(table), &undo.tag),
-            (Action::Cut { .. }, _) if !is_tag(&undo.tag) => {
-                Err(Refusal::new(RefusalKind::Order, format!("`{}` is not a tag of ours", undo.tag)))
-            }
-            (Action::Cut { .. }, _) => cut::revert(None, &undo.tag),
-            (Action::Pause { .. }, Some(Grip::Pause(stopped))) => pause::revert(&stopped, &self.paused_but(&undo.tag)),
-            (Action::Pause { node, process }, _) => {
-                let orphans = pause::orphans(&self.world, node, process.as_ref(), &undo.processes)?;
-                pause::revert(&orphans, &self.paused_but(&undo.tag))
-            }
-            (Action::Kill { .. }, _) => Ok(()),
+    fn release(&self, undo: &Undo, grip: Option<Box<dyn Grip>>) -> Result<(), Refusal> {
+        let held = self.stopped_but(&undo.tag);
+        match grip {
+            Some(grip) => grip.let_go(&self.world, undo, &held),
+            None => deeds::work(&undo.action)?.undo(&self.world, undo, &held),
         }
     }
 
-    /// After a kill the node's units must run again, unless another kill still keeps the node down.
+    /// The units that must run again, but for nodes that another action still keeps down.
     fn rest(&self, undo: &Undo) -> Rest {
-        let Action::Kill { node, .. } = &undo.action else { return Rest::Nothing };
-        let kept_down = self
-            .active
-            .values()
-            .any(|other| kill_target(&other.undo).is_some_and(|target| target.node == node && target.empties()));
-        if kept_down || self.world.config.starter.is_none() { Rest::Nothing } else { Rest::Restart(node.clone()) }
+        let kept_down = |node: &NodeName| self.active.values().any(|other| deeds::keeps_down(&other.undo.action, node));
+        let nodes: Vec<NodeName> =
+            deeds::restarts(&undo.action).into_iter().filter(|node| !kept_down(node)).cloned().collect();
+        if nodes.is_empty() || self.world.config.starter.is_none() { Rest::Nothing } else { Rest::Restart(nodes) }
     }
 
     /// Remembers how an action was undone, logs it, and lets the guard forget it.
@@ -243,43 +214,19 @@ impl Holder {
         overdue.map(|active| active.undo.clone()).collect()
     }
 
-    /// When something is to be done next: a deadline, or a look at what is to stay down.
+    /// When something is to be done next: a deadline, or the turn of what is in force.
     pub fn next_turn(&self) -> Option<u64> {
         let deadlines = self.active.values().filter_map(|active| active.deadline);
-        let keeping =
-            self.active.values().any(|active| kill_target(&active.undo).is_some_and(|target| target.stay_down));
-        deadlines.chain(keeping.then_some(self.next_keep_down)).min()
+        deadlines.chain(self.active.values().filter_map(|active| active.grip.next_turn())).min()
     }
 
-    /// Kills again what was started of what is to stay down, when it is time to look.
-    pub fn keep_down(&mut self) {
+    /// Lets those whose turn has come do what keeps them in force.
+    pub fn turn(&mut self) {
         let now = clock::boottime_nanos();
-        if now < self.next_keep_down {
-            return;
-        }
-        self.next_keep_down = now.saturating_add(u64::try_from(KEEP_DOWN.as_nanos()).unwrap_or(u64::MAX));
-        for (tag, active) in &self.active {
-            let (Some(target), Grip::Kill { since_ticks }) = (kill_target(&active.undo), &active.grip) else {
-                continue;
-            };
-            if !target.stay_down {
-                continue;
-            }
-            match kill::keep_down(&self.world, &target, *since_ticks) {
-                Ok(0) => {}
-                Ok(count) => say(&format!("{tag}: killed {count} that were started on {} meanwhile", target.node)),
-                Err(refusal) => say(&format!("{tag}: keeping {} down failed: {refusal}", target.node)),
+        for active in self.active.values_mut() {
+            if active.grip.next_turn().is_some_and(|next| next <= now) {
+                active.grip.turn(&self.world, &active.undo);
             }
         }
-    }
-}
-
-/// Whom an undo's action kills, if it does.
-pub fn kill_target(undo: &Undo) -> Option<Target<'_>> {
-    match &undo.action {
-        Action::Kill { node, process, stay_down, .. } => {
-            Some(Target { node, process: process.as_ref(), stay_down: *stay_down })
-        }
-        Action::Cut { .. } | Action::Pause { .. } => None,
     }
 }

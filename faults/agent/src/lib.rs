@@ -4,6 +4,7 @@
 //! It knows namespaces, interfaces and processes; it knows no system, no scenario and no verdict.
 
 pub mod deeds;
+pub mod ends;
 pub mod guard;
 pub mod holder;
 pub mod input;

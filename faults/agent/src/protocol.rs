@@ -90,6 +90,9 @@ pub struct Config {
     pub clients: Option<Site>,
     /// Unix stream socket of whoever starts the nodes' units. Asked `ensure <node>\n`, answers `ok\n` or `error <why>\n`.
     pub starter: Option<PathBuf>,
+    /// Unix stream socket of the nodes' name server, if there is one that can mislead.
+    #[serde(default)]
+    pub resolver: Option<PathBuf>,
 }
 
 /// A node and where it is.
@@ -100,6 +103,27 @@ pub struct NodeSite {
     pub name: NodeName,
     /// Where it is.
     pub site: Site,
+    /// What else of it faults can reach.
+    #[serde(default)]
+    pub ground: Ground,
+}
+
+/// What of a node beside its network and processes faults can reach. Paths are as the agent sees them.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ground {
+    /// A file that is its mount namespace, if it has one of its own.
+    pub mounts: Option<PathBuf>,
+    /// Its home directory: everything its servers write is below it.
+    pub home: Option<PathBuf>,
+    /// The control groups its processes are in, one for each hierarchy.
+    pub cgroups: Vec<PathBuf>,
+    /// Unix stream socket of the file system that serves its home, if one that can harm does.
+    pub disk: Option<PathBuf>,
+    /// The file its servers' clock is read from, if it can be changed.
+    pub clock: Option<PathBuf>,
+    /// The block device, with a file system of its own, that its home is on, if it can lose its power.
+    pub device: Option<PathBuf>,
 }
 
 /// Where a node, or the clients, are attached to the switch.
@@ -249,6 +273,8 @@ pub enum RefusalKind {
     Order,
     /// There is nothing to act on.
     NoTarget,
+    /// This place does not have what it takes.
+    NotOffered,
     /// The operating system, or whoever starts units, refused.
     System,
 }

@@ -9,15 +9,15 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
-use firedrill_core::action::{Action, Undo};
+use firedrill_core::action::Undo;
 use firedrill_core::cluster::NodeName;
 use firedrill_core::platform::Inventory;
 use firedrill_sys::process::{EndSignals, State};
 use firedrill_sys::{clock, nft};
 
-use crate::deeds::cut::{self, Prober};
-use crate::deeds::{self, kill, pause};
-use crate::holder::{Done, Holder, Rest, kill_target};
+use crate::deeds::{self, cut};
+use crate::ends::Ends;
+use crate::holder::{Done, Holder, Rest};
 use crate::input::{Input, read_lines, read_request, wrong_version};
 use crate::log::say;
 use crate::output::Output;
@@ -71,7 +71,7 @@ pub fn run(signals: EndSignals) -> io::Result<bool> {
 /// What exists from hello on.
 struct Stage {
     holder: Holder,
-    prober: Arc<Prober>,
+    ends: Arc<Ends>,
     probes: Arc<AtomicUsize>,
     lease: u64,
 }
@@ -158,7 +158,7 @@ impl Server {
     /// What the time alone brings: deadlines, the lease, and killing what came back.
     fn turn(&mut self) {
         let Some(stage) = &mut self.stage else { return };
-        stage.holder.keep_down();
+        stage.holder.turn();
         let overdue = stage.holder.overdue();
         let silence = clock::boottime_nanos().saturating_sub(self.heard.load(Ordering::Relaxed));
         let abandoned = if silence >= stage.lease { stage.holder.active() } else { Vec::new() };
@@ -217,12 +217,12 @@ impl Server {
         match stage.holder.apply(&undo, hold_nanos) {
             Ok(from) => self.output.answer(id, Answer::Applied { from }),
             Err((refusal, Rest::Nothing)) => self.output.answer(id, Answer::Refused(refusal)),
-            Err((refusal, Rest::Restart(node))) => {
+            Err((refusal, Rest::Restart(nodes))) => {
                 let done = Done { held: None, by: By::Asked, failure: None };
                 let tag = undo.tag.clone();
                 self.reverting
                     .insert(tag.clone(), Reverting { undo, done, waiting: vec![Waiting::Apply(id, refusal)] });
-                self.restart(&tag, node);
+                self.restart(&tag, nodes);
             }
         }
     }
@@ -241,20 +241,20 @@ impl Server {
                 self.reply(&tag, &done.unwrap_or(Done { held: None, by, failure: None }), waiting);
             }
             Some((done, Rest::Nothing)) => self.finish(undo, &done, waiting),
-            Some((done, Rest::Restart(node))) => {
+            Some((done, Rest::Restart(nodes))) => {
                 self.reverting.insert(tag.clone(), Reverting { undo: undo.clone(), done, waiting });
-                self.restart(&tag, node);
+                self.restart(&tag, nodes);
             }
         }
     }
 
-    /// Has the units of a node started, on a thread of its own; the end comes back as an event.
-    fn restart(&mut self, tag: &str, node: NodeName) {
+    /// Has the units of nodes started, on a thread of its own; the end comes back as an event.
+    fn restart(&mut self, tag: &str, nodes: Vec<NodeName>) {
         let path = self.stage.as_ref().and_then(|stage| stage.holder.world.config.starter.clone());
         let events = self.events.clone();
         let name = tag.to_owned();
         let spawned = thread::Builder::new().name("starter".to_owned()).spawn(move || {
-            let result = path.map_or(Ok(()), |path| starter::ensure(&path, &node));
+            let result = path.map_or(Ok(()), |path| nodes.iter().try_for_each(|node| starter::ensure(&path, node)));
             drop(events.send(Event::Restarted { tag: name, result }));
         });
         if let Err(error) = spawned {
@@ -316,30 +316,24 @@ impl Stage {
     fn new(config: Config) -> Result<Self, Refusal> {
         let lease = config.lease_nanos;
         let world = World::new(config)?;
-        let prober = Arc::new(Prober::start(&world)?);
-        Ok(Self { holder: Holder::new(world)?, prober, probes: Arc::default(), lease })
+        let ends = Arc::new(Ends::start(&world)?);
+        Ok(Self { holder: Holder::new(world)?, ends, probes: Arc::default(), lease })
     }
 
-    /// Looks for an effect: at once for processes; for links on a thread of its own, which answers by itself.
+    /// Looks for an effect on a thread of its own, which answers by itself.
     fn probe(&self, id: u64, undo: Undo, output: &Output) -> Option<Answer> {
-        let world = &self.holder.world;
-        if let Some(target) = kill_target(&undo) {
-            return Some(Answer::Probed(kill::probe(world, &target, &undo.processes)));
-        }
-        let links = match undo.action {
-            Action::Cut { links } => links,
-            Action::Pause { node, process } => {
-                return Some(Answer::Probed(pause::probe(world, &node, process.as_ref())));
-            }
-            Action::Kill { .. } => return None,
+        let work = match deeds::work(&undo.action) {
+            Ok(work) => work,
+            Err(refusal) => return Some(Answer::Refused(refusal)),
         };
         if self.probes.fetch_add(1, Ordering::Relaxed) >= PROBES {
             self.probes.fetch_sub(1, Ordering::Relaxed);
             return Some(Answer::Refused(Refusal::new(RefusalKind::Order, format!("{PROBES} probes run already"))));
         }
-        let (prober, output, running) = (Arc::clone(&self.prober), output.clone(), Arc::clone(&self.probes));
+        let (ends, output, running) = (Arc::clone(&self.ends), output.clone(), Arc::clone(&self.probes));
+        let world = Arc::clone(&self.holder.world);
         let spawned = thread::Builder::new().name("probe".to_owned()).spawn(move || {
-            output.answer(id, Answer::Probed(prober.probe(&undo.tag, &links)));
+            output.answer(id, Answer::Probed(work.probe(&ends, &world, &undo)));
             running.fetch_sub(1, Ordering::Relaxed);
         });
         spawned.err().map(|error| Answer::Refused(Refusal::system("a thread to probe with", &error)))

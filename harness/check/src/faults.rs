@@ -13,7 +13,6 @@ use firedrill_core::verdict::Verdict;
 
 use crate::losses::Losses;
 use crate::recovery::recovery;
-use crate::seen::is_instant;
 
 /// A fault of the scenario.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -186,7 +185,7 @@ impl StepStory<'_> {
             let left = end.map_or(hold, |end| end.since(self.from));
             self.held_in_full(hold.min(left), problems);
         }
-        if !self.action.is_some_and(is_instant) {
+        if !self.action.is_some_and(Action::is_instant) {
             self.gone(problems);
         }
     }

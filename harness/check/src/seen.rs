@@ -83,7 +83,7 @@ pub(crate) fn impacts(run: &Recorded) -> Vec<Impact> {
         if applied.is_empty() {
             continue;
         }
-        let gone = if applied.iter().all(|action| is_instant(action)) {
+        let gone = if applied.iter().all(|action| action.is_instant()) {
             Some(span.onset)
         } else {
             span.healed.or_else(|| refused(run, &span))
@@ -101,14 +101,6 @@ fn actions<'a>(run: &'a Recorded, wanted: &str) -> impl Iterator<Item = &'a Acti
         let Event::StepApplied { fault, action, .. } = &stamped.event else { return None };
         (fault == wanted).then_some(action)
     })
-}
-
-/// Whether nothing of the action stays in force.
-pub(crate) const fn is_instant(action: &Action) -> bool {
-    match action {
-        Action::Kill { stay_down, .. } => !*stay_down,
-        Action::Cut { .. } | Action::Pause { .. } => false,
-    }
 }
 
 /// When the last action of a fault that was given up half-way was undone.
@@ -167,10 +159,7 @@ pub(crate) fn restarts(run: &Recorded) -> Vec<Restart<'_>> {
 
 /// Ids of the faults that killed or paused something on a node and began in the interval.
 pub(crate) fn process_faults(run: &Recorded, impacts: &[Impact], node: &NodeName, when: [RunTime; 2]) -> Vec<String> {
-    let hits = |action: &Action| match action {
-        Action::Kill { node: hit, .. } | Action::Pause { node: hit, .. } => hit == node,
-        Action::Cut { .. } => false,
-    };
+    let hits = |action: &Action| action.nodes().contains(&node);
     let [since, until] = when;
     let began = impacts.iter().map(|impact| &impact.span).filter(|span| since <= span.onset && span.onset <= until);
     began.filter(|span| actions(run, &span.fault).any(hits)).map(|span| span.fault.clone()).collect()

@@ -53,6 +53,7 @@ fn mechanisms(scenario: &Scenario) -> Result<Vec<Mechanism>, Vec<Missing>> {
             nodes: cluster.nodes.clone(),
             lab: cluster.system.lab(),
             sim: cluster.system.sim(),
+            needs: scenario.needs(),
             run_dir: PathBuf::new(),
             lease: scenario.safety.lease,
             seed: UNSEEDED,

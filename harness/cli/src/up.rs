@@ -135,6 +135,7 @@ fn request(scenario: &Scenario, id: &str, run_dir: PathBuf, clock: Clock) -> Ope
         nodes: cluster.nodes.clone(),
         lab: cluster.system.lab(),
         sim: cluster.system.sim(),
+        needs: scenario.needs(),
         run_dir,
         lease: scenario.safety.lease,
         seed: scenario.seed.unwrap_or(Seed(0)),

@@ -1,12 +1,15 @@
 //! Actions are data: one thing done to nodes or links. They print, journal and compare; agents perform them.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::{NodeName, ProcessName};
+use crate::harm::{ClockChange, DiskHarm, DiskTarget, Impairment, NameAnswer, Pressure};
 use crate::time::RunTime;
+use crate::units::human;
 
 /// One end of a link: a node, or the clients as a whole.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -69,6 +72,74 @@ pub enum Action {
         /// Which process; all of the node when absent.
         process: Option<ProcessName>,
     },
+    /// Spoils what passes on these links, without cutting them.
+    Impair {
+        /// The directions that are impaired.
+        links: Vec<Link>,
+        /// Only TCP and UDP packets from or to this port; all IPv4 packets when absent.
+        port: Option<u16>,
+        /// How.
+        how: Impairment,
+        /// What chance is drawn from.
+        seed: u64,
+    },
+    /// Spoils what a node reads from and writes to its data directory.
+    HarmDisk {
+        /// On which node.
+        node: NodeName,
+        /// Which files, operations and occurrences.
+        target: DiskTarget,
+        /// How.
+        how: DiskHarm,
+        /// What chance is drawn from.
+        seed: u64,
+    },
+    /// All nodes lose their power at once: what is not on the device is gone. Undone by mounting and starting again.
+    LosePower {
+        /// Which nodes.
+        nodes: Vec<NodeName>,
+    },
+    /// The kernel's out-of-memory killer ends processes of the node.
+    Oom {
+        /// On which node.
+        node: NodeName,
+        /// Which process is to be chosen by the killer; the largest when absent.
+        process: Option<ProcessName>,
+    },
+    /// Kills processes again each time they have been up for a while, until the revert.
+    RestartLoop {
+        /// On which node.
+        node: NodeName,
+        /// Which process; all of the node when absent.
+        process: Option<ProcessName>,
+        /// From one kill to the next.
+        every: Duration,
+    },
+    /// Takes away a share of a resource.
+    Press {
+        /// On which node.
+        node: NodeName,
+        /// Which resource, how much.
+        pressure: Pressure,
+    },
+    /// Processes of the node read a wrong wall clock.
+    ShiftClock {
+        /// On which node.
+        node: NodeName,
+        /// Which process; all of the node when absent.
+        process: Option<ProcessName>,
+        /// How wrong.
+        change: ClockChange,
+    },
+    /// Nodes that ask for names of nodes are misled.
+    MisleadNames {
+        /// Who asks.
+        askers: Vec<NodeName>,
+        /// For whose names.
+        names: Vec<NodeName>,
+        /// What they are answered.
+        answer: NameAnswer,
+    },
 }
 
 impl Action {
@@ -76,10 +147,51 @@ impl Action {
     pub const fn deed(&self) -> Deed {
         match self {
             Self::Cut { .. } => Deed::CutLinks,
-            Self::Kill { .. } => Deed::KillProcess,
+            Self::Kill { .. } | Self::RestartLoop { .. } => Deed::KillProcess,
             Self::Pause { .. } => Deed::PauseProcess,
+            Self::Impair { .. } => Deed::ImpairLinks,
+            Self::HarmDisk { .. } => Deed::HarmDisk,
+            Self::LosePower { .. } => Deed::LosePower,
+            Self::Oom { .. } => Deed::OomProcess,
+            Self::Press { pressure, .. } => match pressure {
+                Pressure::Cpu { .. } => Deed::PressCpu,
+                Pressure::Memory { .. } => Deed::PressMemory,
+                Pressure::Io { .. } => Deed::PressIo,
+                Pressure::Fds { .. } => Deed::PressFds,
+                Pressure::Pids { .. } => Deed::PressPids,
+            },
+            Self::ShiftClock { .. } => Deed::ShiftClock,
+            Self::MisleadNames { .. } => Deed::MisleadNames,
         }
     }
+
+    /// The nodes whose processes or data it touches; links and names touch none.
+    pub fn nodes(&self) -> Vec<&NodeName> {
+        match self {
+            Self::Cut { .. } | Self::Impair { .. } | Self::MisleadNames { .. } => Vec::new(),
+            Self::LosePower { nodes } => nodes.iter().collect(),
+            Self::Kill { node, .. }
+            | Self::Pause { node, .. }
+            | Self::HarmDisk { node, .. }
+            | Self::Oom { node, .. }
+            | Self::RestartLoop { node, .. }
+            | Self::Press { node, .. }
+            | Self::ShiftClock { node, .. } => vec![node],
+        }
+    }
+
+    /// Whether it is done in an instant, so that nothing of it stays in force: what was killed once stays killed.
+    pub const fn is_instant(&self) -> bool {
+        matches!(self, Self::Kill { stay_down: false, .. } | Self::Oom { .. })
+    }
+}
+
+fn names(nodes: &[NodeName]) -> String {
+    nodes.iter().map(NodeName::as_str).collect::<Vec<_>>().join(", ")
+}
+
+fn arrows(links: &[Link]) -> String {
+    links.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 impl fmt::Display for Action {
@@ -88,15 +200,27 @@ impl fmt::Display for Action {
             process.as_ref().map_or_else(|| "every process".to_owned(), |process| process.0.clone())
         };
         match self {
-            Self::Cut { links } => {
-                let links: Vec<String> = links.iter().map(ToString::to_string).collect();
-                write!(f, "cut {}", links.join(", "))
-            }
+            Self::Cut { links } => write!(f, "cut {}", arrows(links)),
             Self::Kill { node, process, signal, stay_down } => {
                 let stay = if *stay_down { ", keep it down" } else { "" };
                 write!(f, "kill -{signal} {} of {node}{stay}", whom(process))
             }
             Self::Pause { node, process } => write!(f, "pause {} of {node}", whom(process)),
+            Self::Impair { links, port, how, .. } => {
+                let port = port.map(|port| format!(" on port {port}")).unwrap_or_default();
+                write!(f, "{how}{port} {}", arrows(links))
+            }
+            Self::HarmDisk { node, target, how, .. } => write!(f, "{how}, {target} of {node}"),
+            Self::LosePower { nodes } => write!(f, "power loss of {}", names(nodes)),
+            Self::Oom { node, process } => write!(f, "out of memory for {} of {node}", whom(process)),
+            Self::RestartLoop { node, process, every } => {
+                write!(f, "kill {} of {node} every {}", whom(process), human(*every))
+            }
+            Self::Press { node, pressure } => write!(f, "{pressure} on {node}"),
+            Self::ShiftClock { node, process, change } => write!(f, "{change} for {} of {node}", whom(process)),
+            Self::MisleadNames { askers, names: of, answer } => {
+                write!(f, "{} asking for {}: {answer}", names(askers), names(of))
+            }
         }
     }
 }
@@ -107,18 +231,51 @@ impl fmt::Display for Action {
 pub enum Deed {
     /// [`Action::Cut`].
     CutLinks,
-    /// [`Action::Kill`].
+    /// [`Action::HarmDisk`].
+    HarmDisk,
+    /// [`Action::Impair`].
+    ImpairLinks,
+    /// [`Action::Kill`] and [`Action::RestartLoop`].
     KillProcess,
+    /// [`Action::LosePower`].
+    LosePower,
+    /// [`Action::MisleadNames`].
+    MisleadNames,
+    /// [`Action::Oom`].
+    OomProcess,
     /// [`Action::Pause`].
     PauseProcess,
+    /// [`Action::Press`] on the processor.
+    PressCpu,
+    /// [`Action::Press`] on file descriptors.
+    PressFds,
+    /// [`Action::Press`] on the disk's bandwidth.
+    PressIo,
+    /// [`Action::Press`] on memory.
+    PressMemory,
+    /// [`Action::Press`] on process numbers.
+    PressPids,
+    /// [`Action::ShiftClock`].
+    ShiftClock,
 }
 
 impl fmt::Display for Deed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::CutLinks => "cut-links",
+            Self::HarmDisk => "harm-disk",
+            Self::ImpairLinks => "impair-links",
             Self::KillProcess => "kill-process",
+            Self::LosePower => "lose-power",
+            Self::MisleadNames => "mislead-names",
+            Self::OomProcess => "oom-process",
             Self::PauseProcess => "pause-process",
+            Self::PressCpu => "press-cpu",
+            Self::PressFds => "press-fds",
+            Self::PressIo => "press-io",
+            Self::PressMemory => "press-memory",
+            Self::PressPids => "press-pids",
+            Self::ShiftClock => "shift-clock",
         })
     }
 }
@@ -147,6 +304,23 @@ pub struct Undo {
     pub processes: Vec<ProcessRef>,
     /// Units that must be running again after the revert.
     pub restarts: Vec<String>,
+    /// State that was read and is to be restored, by what it is of (`rlimit 123 nofile`).
+    #[serde(default)]
+    pub saved: BTreeMap<String, String>,
+}
+
+impl Undo {
+    /// The undo of an action that needs nothing but its tag; `prepare` adds the rest.
+    pub fn new(tag: impl Into<String>, action: Action) -> Self {
+        Self {
+            tag: tag.into(),
+            action,
+            creates: Vec::new(),
+            processes: Vec::new(),
+            restarts: Vec::new(),
+            saved: BTreeMap::new(),
+        }
+    }
 }
 
 /// An action in force.

@@ -75,6 +75,34 @@ pub trait Fault: Send + Sync {
     fn process(&self) -> Option<&ProcessName> {
         None
     }
+    /// What must be in place before the servers start.
+    fn needs(&self) -> Needs {
+        Needs::default()
+    }
+    /// Whether it shows only at a later power loss of the same node, so that a scenario without one is refused.
+    fn waits_for_power_loss(&self) -> bool {
+        false
+    }
+}
+
+/// What must be in place before the servers start, because no platform can bring it to running ones.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Needs {
+    /// The deeds of the scenario's faults.
+    pub deeds: BTreeSet<Deed>,
+    /// Paths whose operations are harmed, as in [`crate::harm::DiskTarget`]; `None` is everything.
+    pub disk: BTreeSet<Option<String>>,
+    /// Processes whose clock is changed; `None` is every process.
+    pub clocks: BTreeSet<Option<ProcessName>>,
+}
+
+impl Needs {
+    /// Both.
+    pub fn add(&mut self, other: Self) {
+        self.deeds.extend(other.deeds);
+        self.disk.extend(other.disk);
+        self.clocks.extend(other.clocks);
+    }
 }
 
 /// Whether a fault takes `for`.

@@ -8,6 +8,7 @@ pub mod cluster;
 pub mod codec;
 pub mod event;
 pub mod fault;
+pub mod harm;
 pub mod history;
 pub mod platform;
 pub mod record;

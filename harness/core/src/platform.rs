@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::action::{Action, Applied, Deed, Effect, Reverted, Undo};
 use crate::cluster::NodeName;
+use crate::fault::Needs;
 use crate::seed::Seed;
 use crate::system::{LabRecipe, SimRecipe};
 use crate::time::Clock;
@@ -182,6 +183,8 @@ pub struct OpenRequest {
     pub lab: Option<LabRecipe>,
     /// What the simulation runs, if the system is simulated.
     pub sim: Option<SimRecipe>,
+    /// What the faults of the run need from the start.
+    pub needs: Needs,
     /// The run's folder; logs of nodes go to `nodes/<node>/`.
     pub run_dir: PathBuf,
     /// How long an agent holds faults without hearing from the harness.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::check::{Check, When};
 use crate::cluster::{NodeName, Selector};
-use crate::fault::{Fault, FaultEntry};
+use crate::fault::{Fault, FaultEntry, Needs};
 use crate::history::Route;
 use crate::platform::PlatformEntry;
 use crate::seed::Seed;
@@ -47,6 +47,18 @@ pub struct Scenario {
     pub safety: Safety,
     /// What a known-bad scenario must find.
     pub expect: Option<Expect>,
+}
+
+impl Scenario {
+    /// What its faults need from the start.
+    pub fn needs(&self) -> Needs {
+        let mut all = Needs::default();
+        for spec in &self.faults {
+            all.add(spec.fault.needs());
+            all.deeds.extend(spec.entry.deeds);
+        }
+        all
+    }
 }
 
 /// `[cluster]`.

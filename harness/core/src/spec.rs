@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::harm::Chance;
 use crate::units::{self, Bytes, Rate, Ratio};
 
 /// One thing wrong in a file: where, what, and what to do.
@@ -113,6 +114,14 @@ impl FromValue for Duration {
 
 impl FromValue for Ratio {
     const EXPECTS: &'static str = "a percentage, as \"99.9%\"";
+
+    fn from_value(value: &DeValue<'_>) -> Result<Self, String> {
+        text(value)?.parse()
+    }
+}
+
+impl FromValue for Chance {
+    const EXPECTS: &'static str = "a percentage above 0, as \"1%\"";
 
     fn from_value(value: &DeValue<'_>) -> Result<Self, String> {
         text(value)?.parse()

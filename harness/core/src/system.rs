@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::action::Deed;
+use crate::action::{Action, Deed, Effect};
 use crate::cluster::{ClusterView, Epoch, NodeName, Position, ProcessName};
 use crate::event::Event;
 use crate::history::{EpochSwitch, Op, Outcome, Route};
@@ -71,6 +71,11 @@ pub trait System: Send + Sync {
     ) -> Result<Box<dyn Client>, ConnectError>;
     /// The switches of epoch that a node knows of, oldest first, read from its own record.
     async fn epoch_switches(&self, dial: &dyn Dialer, node: &NodeName) -> Result<Vec<EpochSwitch>, String>;
+    /// Looks for an action's effect through the servers themselves, where only they can tell: the clock their processes
+    /// read, a checksum they find wrong. `None` where the platform's probe tells.
+    async fn witness(&self, _dial: &dyn Dialer, _action: &Action) -> Option<Effect> {
+        None
+    }
     /// Versions of the servers, by name.
     async fn versions(&self, dial: &dyn Dialer) -> BTreeMap<String, String>;
     /// How the lab starts it; `None` if the lab cannot.

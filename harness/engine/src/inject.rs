@@ -4,10 +4,11 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use firedrill_core::action::{Action, Effect, Presence, Undo};
+use firedrill_core::action::{Effect, Presence, Undo};
 use firedrill_core::event::{Event, Moment};
 use firedrill_core::fault::{Hold, Step};
 use firedrill_core::platform::{DeedError, Platform};
+use firedrill_core::system::System;
 use firedrill_core::time::{Clock, RunTime};
 use firedrill_core::wait;
 use thiserror::Error;
@@ -21,6 +22,8 @@ use crate::recorder::Recorder;
 const AGENT_MARGIN: Duration = Duration::from_millis(500);
 /// How long an effect may take to vanish after its undo (a server takes its time to start).
 const VANISH: Duration = Duration::from_secs(10);
+/// How long the servers may take to tell of an effect.
+const WITNESS: Duration = Duration::from_secs(5);
 /// An undo is tried so often.
 const UNDO_TRIES: u32 = 3;
 
@@ -64,6 +67,7 @@ type Held = std::sync::Mutex<Vec<Injection>>;
 /// Performs and undoes actions for one run.
 pub(crate) struct Injector {
     platform: Arc<dyn Platform>,
+    system: Arc<dyn System>,
     journal: Mutex<Option<Journal>>,
     /// What may be in force, and what to undo it with; kept here as well because the task of a fault may panic.
     in_force: Held,
@@ -72,8 +76,14 @@ pub(crate) struct Injector {
 }
 
 impl Injector {
-    pub(crate) fn new(platform: Arc<dyn Platform>, journal: Journal, recorder: Recorder, clock: Clock) -> Self {
-        Self { platform, journal: Mutex::new(Some(journal)), in_force: Held::default(), recorder, clock }
+    pub(crate) fn new(
+        platform: Arc<dyn Platform>,
+        system: Arc<dyn System>,
+        journal: Journal,
+        recorder: Recorder,
+        clock: Clock,
+    ) -> Self {
+        Self { platform, system, journal: Mutex::new(Some(journal)), in_force: Held::default(), recorder, clock }
     }
 
     /// Injects one step of a fault. `hold` is how long it will be held, if that is known.
@@ -128,7 +138,7 @@ impl Injector {
 
     /// Probes for the effect and records what was found.
     pub(crate) async fn prove(&self, injection: &Injection, moment: Moment) -> Effect {
-        let effect = self.platform.probe(&injection.undo).await;
+        let effect = self.look(&injection.undo).await;
         self.recorder.event(Event::StepProof {
             fault: injection.fault.clone(),
             step: injection.step,
@@ -136,6 +146,17 @@ impl Injector {
             effect: effect.clone(),
         });
         effect
+    }
+
+    /// Where only the servers themselves can tell they are asked, else the platform.
+    async fn look(&self, undo: &Undo) -> Effect {
+        let dialer = self.platform.dialer();
+        let witness = self.system.witness(dialer.as_ref(), &undo.action);
+        match tokio::time::timeout(WITNESS, witness).await {
+            Ok(Some(effect)) => effect,
+            Ok(None) => self.platform.probe(undo).await,
+            Err(_) => Effect { presence: Presence::Unknown, evidence: "the servers did not answer".to_owned() },
+        }
     }
 
     /// Undoes an injection and waits until its effect is gone. What cannot be undone is recorded, and stays in the
@@ -160,7 +181,7 @@ impl Injector {
                     self.recorder.event(Event::HealFailed { fault: fault.clone(), reason: words(&error) });
                 }
                 // A process that was killed once stays killed: there is no effect to wait for.
-                if !matches!(undo.action, Action::Kill { stay_down: false, .. }) {
+                if !undo.action.is_instant() {
                     self.prove_gone(&injection).await;
                 }
             }
@@ -180,7 +201,7 @@ impl Injector {
 
     async fn prove_gone(&self, injection: &Injection) {
         let gone = wait::until("the effect to vanish", self.clock, VANISH, Duration::from_millis(100), || async {
-            let effect = self.platform.probe(&injection.undo).await;
+            let effect = self.look(&injection.undo).await;
             match effect.presence {
                 // A probe that cannot look will not learn to; that it could not is what is recorded.
                 Presence::Absent | Presence::Unknown => Ok(effect),

@@ -231,7 +231,7 @@ mod tests {
 
     fn undo(tag: &str) -> Undo {
         let action = Action::Pause { node: NodeName::new("n1"), process: None };
-        Undo { tag: tag.into(), action, creates: vec![], processes: vec![], restarts: vec![] }
+        Undo::new(tag, action)
     }
 
     #[test]

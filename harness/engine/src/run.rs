@@ -55,7 +55,13 @@ struct Cut;
 impl Run {
     /// Runs to the end, whatever happens on the way. What went wrong is in the events.
     pub(crate) async fn run(self, journal: Journal, writer: Writer) -> Result<(), String> {
-        let injector = Arc::new(Injector::new(Arc::clone(&self.platform), journal, self.recorder.clone(), self.clock));
+        let injector = Arc::new(Injector::new(
+            Arc::clone(&self.platform),
+            Arc::clone(&self.scenario.cluster.system),
+            journal,
+            self.recorder.clone(),
+            self.clock,
+        ));
         let before = self.live(&injector).await;
         self.enter(Phase::Stop);
         self.stop(before).await;

@@ -147,6 +147,7 @@ impl SuitePlan<'_> {
             nodes: cluster.nodes.clone(),
             lab: cluster.system.lab(),
             sim: cluster.system.sim(),
+            needs: self.scenario.needs(),
             run_dir: folder.to_owned(),
             lease: self.scenario.safety.lease,
             seed,
@@ -274,10 +275,7 @@ fn make_folder(path: &Path) -> Result<(), RunError> {
 
 /// The deeds a scenario's faults need, each once.
 pub fn deeds(scenario: &Scenario) -> Vec<Deed> {
-    let mut deeds: Vec<Deed> = scenario.faults.iter().flat_map(|fault| fault.entry.deeds.iter().copied()).collect();
-    deeds.sort_unstable();
-    deeds.dedup();
-    deeds
+    scenario.needs().deeds.into_iter().collect()
 }
 
 /// A seed nobody chose: from the clock and the process, short enough to read out.

@@ -329,6 +329,7 @@ fn refused(refusal: Refusal) -> DeedError {
     let Refusal { kind, what, errno } = refusal;
     match kind {
         RefusalKind::NoTarget => DeedError::NoTarget(what),
+        RefusalKind::NotOffered => DeedError::NotOffered(what),
         RefusalKind::Version | RefusalKind::Malformed | RefusalKind::Order => DeedError::Agent(what),
         RefusalKind::System => {
             let source = errno.map_or_else(|| io::Error::other("refused"), io::Error::from_raw_os_error);

@@ -128,6 +128,7 @@ fn open(work: &Path, run: &str, recipe: LabRecipe) -> Lab {
         nodes: nodes(),
         lab: Some(recipe),
         sim: None,
+        needs: firedrill_core::fault::Needs::default(),
         run_dir,
         lease: Duration::from_secs(5),
         seed: Seed(1),

@@ -1,13 +1,14 @@
 //! Cutting links: a table of our own in the switch drops what comes in by one interface and would leave by another.
 
-use std::collections::BTreeMap;
-
-use firedrill_core::action::{Effect, Endpoint, Link, Presence};
+use firedrill_core::action::{Action, Effect, Link, Presence, ProcessRef, Undo};
+use firedrill_sys::clock;
 use firedrill_sys::nft::{self, DropTable, Keeper, Pair};
-use firedrill_sys::packet::{self, DATAGRAMS, Direction, SocketMaker};
+use firedrill_sys::packet::{self, DATAGRAMS, Direction};
 
+use super::{Grip, Scene, Work, not_mine};
+use crate::ends::Ends;
 use crate::protocol::{Refusal, RefusalKind};
-use crate::world::World;
+use crate::world::{World, is_tag};
 
 /// The interfaces of the links. At least one link, between different ends that are there.
 pub fn pairs(world: &World, links: &[Link]) -> Result<Vec<Pair>, Refusal> {
@@ -34,7 +35,7 @@ pub const fn mechanism(keeper: Keeper) -> &'static str {
 }
 
 /// The kernel objects of a cut.
-pub fn creates(keeper: Keeper, tag: &str) -> Vec<String> {
+fn creates(keeper: Keeper, tag: &str) -> Vec<String> {
     vec![match keeper {
         Keeper::Socket => format!("nft bridge {tag}"),
         Keeper::Nobody => format!("nft bridge {tag} (without an owner)"),
@@ -42,13 +43,13 @@ pub fn creates(keeper: Keeper, tag: &str) -> Vec<String> {
 }
 
 /// Makes the table.
-pub fn apply(world: &World, tag: &str, links: &[Link]) -> Result<DropTable, Refusal> {
+fn apply(world: &World, tag: &str, links: &[Link]) -> Result<DropTable, Refusal> {
     let pairs = pairs(world, links)?;
     DropTable::create(tag, &pairs, world.keeper).map_err(|error| Refusal::system(format!("nft table {tag}"), &error))
 }
 
 /// Deletes the table; fine if there is none.
-pub fn revert(table: Option<DropTable>, tag: &str) -> Result<(), Refusal> {
+fn revert(table: Option<DropTable>, tag: &str) -> Result<(), Refusal> {
     let deleted = match table {
         // When deleting fails, the socket closes nevertheless, and an owned table with it: look whether one is left.
         Some(table) => table.delete().or_else(|error| match nft::tables(tag) {
@@ -60,41 +61,53 @@ pub fn revert(table: Option<DropTable>, tag: &str) -> Result<(), Refusal> {
     deleted.map_err(|error| Refusal::system(format!("deleting nft table {tag}"), &error))
 }
 
-/// Makes sockets at the ends of links. One thread for each end; cheap to share.
-#[derive(Debug)]
-pub struct Prober {
-    ends: BTreeMap<Endpoint, (SocketMaker, std::net::Ipv4Addr)>,
+/// Cutting links.
+#[derive(Clone, Copy, Debug)]
+pub struct Cut;
+
+fn links(undo: &Undo) -> Result<&[Link], Refusal> {
+    if let Action::Cut { links } = &undo.action { Ok(links) } else { Err(not_mine(&undo.action)) }
 }
 
-impl Prober {
-    /// For every node, and for the clients.
-    pub fn start(world: &World) -> Result<Self, Refusal> {
-        let nodes = world.config.nodes.iter().map(|node| (Endpoint::Node(node.name.clone()), &node.site));
-        let clients = world.config.clients.iter().map(|site| (Endpoint::Clients, site));
-        let mut ends = BTreeMap::new();
-        for (endpoint, site) in nodes.chain(clients) {
-            let maker = SocketMaker::start(site.netns.clone())
-                .map_err(|error| Refusal::system(format!("a thread in the namespace of {endpoint}"), &error))?;
-            ends.insert(endpoint, (maker, site.address));
-        }
-        Ok(Self { ends })
+impl Work for Cut {
+    fn prepare(&self, world: &World, undo: Undo) -> Result<Undo, Refusal> {
+        pairs(world, links(&undo)?)?;
+        let creates = creates(world.keeper, &undo.tag);
+        Ok(Undo { creates, ..undo })
     }
 
-    /// Sends packets along every link at once and counts what arrives.
-    pub fn probe(&self, tag: &str, links: &[Link]) -> Effect {
-        let directions: Result<Vec<Direction>, String> = links.iter().map(|link| self.direction(link)).collect();
-        match directions {
-            Ok(directions) => judge(links, &packet::try_directions(&directions, tag)),
-            Err(evidence) => Effect { presence: Presence::Unknown, evidence },
-        }
+    fn apply(&self, scene: &mut Scene<'_>, undo: &Undo) -> Result<(Box<dyn Grip>, u64), Refusal> {
+        let table = apply(scene.world, &undo.tag, links(undo)?)?;
+        Ok((Box::new(table), clock::boottime_nanos()))
     }
 
-    fn direction(&self, link: &Link) -> Result<Direction, String> {
-        let socket = |endpoint: &Endpoint| {
-            let (maker, address) = self.ends.get(endpoint).ok_or_else(|| format!("there is no {endpoint} here"))?;
-            maker.udp(*address).map_err(|error| format!("no socket at {endpoint}: {error}"))
-        };
-        Direction::new(socket(&link.from)?, socket(&link.to)?).map_err(|error| format!("{link}: {error}"))
+    fn undo(&self, _world: &World, undo: &Undo, _held: &[ProcessRef]) -> Result<(), Refusal> {
+        if !is_tag(&undo.tag) {
+            return Err(Refusal::new(RefusalKind::Order, format!("`{}` is not a tag of ours", undo.tag)));
+        }
+        revert(None, &undo.tag)
+    }
+
+    fn probe(&self, ends: &Ends, _world: &World, undo: &Undo) -> Effect {
+        match links(undo) {
+            Ok(links) => probe(ends, &undo.tag, links),
+            Err(refusal) => Effect { presence: Presence::Unknown, evidence: refusal.what },
+        }
+    }
+}
+
+impl Grip for DropTable {
+    fn let_go(self: Box<Self>, _world: &World, undo: &Undo, _held: &[ProcessRef]) -> Result<(), Refusal> {
+        revert(Some(*self), &undo.tag)
+    }
+}
+
+/// Sends packets along every link at once and counts what arrives.
+fn probe(ends: &Ends, tag: &str, links: &[Link]) -> Effect {
+    let directions: Result<Vec<Direction>, String> = links.iter().map(|link| ends.direction(link)).collect();
+    match directions {
+        Ok(directions) => judge(links, &packet::try_directions(&directions, tag)),
+        Err(evidence) => Effect { presence: Presence::Unknown, evidence },
     }
 }
 
@@ -119,6 +132,7 @@ fn judge(links: &[Link], results: &[std::io::Result<usize>]) -> Effect {
 mod tests {
     use std::io;
 
+    use firedrill_core::action::Endpoint;
     use firedrill_core::cluster::NodeName;
 
     use super::*;

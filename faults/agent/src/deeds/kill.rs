@@ -3,40 +3,113 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use firedrill_core::action::{Effect, Presence, ProcessRef};
+use firedrill_core::action::{Action, Effect, Presence, ProcessRef, Undo};
 use firedrill_core::cluster::{NodeName, ProcessName};
 use firedrill_sys::clock;
 use firedrill_sys::process::{self, Process};
 
+use super::{Grip, Scene, Work, not_mine, targets};
+use crate::ends::Ends;
+use crate::log::say;
 use crate::protocol::{Refusal, RefusalKind};
 use crate::world::{self, World};
 
 /// `SIGKILL`: the one signal that nothing survives, so that its end can be waited for.
-pub const SIGKILL: i32 = 9;
+const SIGKILL: i32 = 9;
 /// How long processes may take to end after SIGKILL; only those stuck in the kernel take longer than milliseconds.
 const PATIENCE: Duration = Duration::from_secs(2);
 const INTERVAL: Duration = Duration::from_millis(1);
 
 /// Whom a kill is for.
 #[derive(Clone, Copy, Debug)]
-pub struct Target<'a> {
+struct Target<'a> {
     /// The node.
-    pub node: &'a NodeName,
+    node: &'a NodeName,
     /// The name; all of the node when absent.
-    pub process: Option<&'a ProcessName>,
+    process: Option<&'a ProcessName>,
     /// Whether they are to stay down.
-    pub stay_down: bool,
+    stay_down: bool,
 }
 
 impl Target<'_> {
     /// Whether success means that none runs, and not only that those of the beginning are gone.
-    pub const fn empties(&self) -> bool {
+    const fn empties(&self) -> bool {
         self.stay_down || self.process.is_none()
     }
 }
 
+/// How often what is to stay down is looked for.
+const KEEP_DOWN: Duration = Duration::from_millis(20);
+
+/// Killing processes.
+#[derive(Clone, Copy, Debug)]
+pub struct Kill;
+
+impl Work for Kill {
+    fn prepare(&self, world: &World, undo: Undo) -> Result<Undo, Refusal> {
+        let (target, _) = target(&undo.action)?;
+        let processes = targets(&world.processes(target.node, target.process)?, &undo.action)?;
+        let restarts = vec![target.node.to_string()];
+        Ok(Undo { processes, restarts, ..undo })
+    }
+
+    fn apply(&self, scene: &mut Scene<'_>, undo: &Undo) -> Result<(Box<dyn Grip>, u64), Refusal> {
+        let (target, signal) = target(&undo.action)?;
+        let (from, since_ticks) = apply(scene.world, &target, signal)?;
+        let next = target.stay_down.then_some(from);
+        Ok((Box::new(Killed { since_ticks, next }), from))
+    }
+
+    /// What is down is started again by whoever starts units, see [`super::restarts`].
+    fn undo(&self, _world: &World, _undo: &Undo, _held: &[ProcessRef]) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    fn probe(&self, _ends: &Ends, world: &World, undo: &Undo) -> Effect {
+        match target(&undo.action) {
+            Ok((target, _)) => probe(world, &target, &undo.processes),
+            Err(refusal) => Effect { presence: Presence::Unknown, evidence: refusal.what },
+        }
+    }
+}
+
+/// Whom an action kills, and with what signal.
+fn target(action: &Action) -> Result<(Target<'_>, i32), Refusal> {
+    let Action::Kill { node, process, signal, stay_down } = action else { return Err(not_mine(action)) };
+    Ok((Target { node, process: process.as_ref(), stay_down: *stay_down }, *signal))
+}
+
+/// Since when, in clock ticks, what was killed is to be gone, and when to look again whether it is.
+#[derive(Debug)]
+struct Killed {
+    since_ticks: u64,
+    next: Option<u64>,
+}
+
+impl Grip for Killed {
+    fn let_go(self: Box<Self>, _world: &World, _undo: &Undo, _held: &[ProcessRef]) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    fn next_turn(&self) -> Option<u64> {
+        self.next
+    }
+
+    /// Kills again what was started of what is to stay down.
+    fn turn(&mut self, world: &World, undo: &Undo) {
+        let pause = u64::try_from(KEEP_DOWN.as_nanos()).unwrap_or(u64::MAX);
+        self.next = Some(clock::boottime_nanos().saturating_add(pause));
+        let Ok((target, _)) = target(&undo.action) else { return };
+        match keep_down(world, &target, self.since_ticks) {
+            Ok(0) => {}
+            Ok(count) => say(&format!("{}: killed {count} that were started on {} meanwhile", undo.tag, target.node)),
+            Err(refusal) => say(&format!("{}: keeping {} down failed: {refusal}", undo.tag, target.node)),
+        }
+    }
+}
+
 /// Signals all. Returns `CLOCK_BOOTTIME` (nanoseconds, and ticks) after the first round of signals.
-pub fn apply(world: &World, target: &Target<'_>, number: i32) -> Result<(u64, u64), Refusal> {
+fn apply(world: &World, target: &Target<'_>, number: i32) -> Result<(u64, u64), Refusal> {
     let since_ticks = clock::boottime_ticks();
     let mut from = None;
     let mut last = Vec::new();
@@ -69,7 +142,7 @@ fn round(world: &World, target: &Target<'_>, number: i32, since_ticks: u64) -> R
 }
 
 /// Kills what was started since, of what is to stay down. Returns how many there were.
-pub fn keep_down(world: &World, target: &Target<'_>, since_ticks: u64) -> Result<usize, Refusal> {
+fn keep_down(world: &World, target: &Target<'_>, since_ticks: u64) -> Result<usize, Refusal> {
     let mut found = world.processes(target.node, target.process)?;
     // Start times are in ticks of 10 ms. What began in the tick of the onset came after it: all that was there is gone.
     found.retain(|process| process.start >= since_ticks);
@@ -88,7 +161,7 @@ fn signal_all(processes: &[Process], number: i32) -> Result<(), Refusal> {
 }
 
 /// Looks whether they are gone.
-pub fn probe(world: &World, target: &Target<'_>, recorded: &[ProcessRef]) -> Effect {
+fn probe(world: &World, target: &Target<'_>, recorded: &[ProcessRef]) -> Effect {
     let running = match world.processes(target.node, target.process) {
         Ok(running) => running,
         Err(refusal) => return Effect { presence: Presence::Unknown, evidence: refusal.what },

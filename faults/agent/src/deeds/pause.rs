@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use firedrill_core::action::{Effect, Presence, ProcessRef};
+use firedrill_core::action::{Action, Effect, Presence, ProcessRef, Undo};
 use firedrill_core::cluster::{NodeName, ProcessName};
 use firedrill_sys::clock;
 use firedrill_sys::process::{self, Process, State};
 
+use super::{Grip, Scene, Work, not_mine, targets};
+use crate::ends::Ends;
 use crate::protocol::{Refusal, RefusalKind};
 use crate::world::{self, World};
 
@@ -16,9 +18,68 @@ const SIGSTOP: i32 = 19;
 const PATIENCE: Duration = Duration::from_secs(2);
 const INTERVAL: Duration = Duration::from_millis(1);
 
+/// Stopping processes.
+#[derive(Clone, Copy, Debug)]
+pub struct Pause;
+
+fn whom(action: &Action) -> Result<(&NodeName, Option<&ProcessName>), Refusal> {
+    let Action::Pause { node, process } = action else { return Err(not_mine(action)) };
+    Ok((node, process.as_ref()))
+}
+
+impl Work for Pause {
+    fn prepare(&self, world: &World, undo: Undo) -> Result<Undo, Refusal> {
+        let (node, process) = whom(&undo.action)?;
+        let mut found = world.processes(node, process)?;
+        targets(&found, &undo.action)?;
+        // What somebody else has stopped is not ours to let go on.
+        found.retain(|process| process.state != State::Stopped);
+        let processes = found.iter().map(world::reference).collect();
+        Ok(Undo { processes, ..undo })
+    }
+
+    fn apply(&self, scene: &mut Scene<'_>, undo: &Undo) -> Result<(Box<dyn Grip>, u64), Refusal> {
+        let (node, process) = whom(&undo.action)?;
+        let (stopped, from) = apply(scene.world, node, process, scene.held)?;
+        if stopped.iter().any(|reference| !undo.processes.contains(reference)) {
+            scene.guard.hold(&Undo { processes: stopped.clone(), ..undo.clone() }).or_else(|refusal| {
+                revert(&stopped, scene.held)?;
+                Err(refusal)
+            })?;
+        }
+        Ok((Box::new(Paused(stopped)), from))
+    }
+
+    fn undo(&self, world: &World, undo: &Undo, held: &[ProcessRef]) -> Result<(), Refusal> {
+        let (node, process) = whom(&undo.action)?;
+        revert(&orphans(world, node, process, &undo.processes)?, held)
+    }
+
+    fn probe(&self, _ends: &Ends, world: &World, undo: &Undo) -> Effect {
+        match whom(&undo.action) {
+            Ok((node, process)) => probe(world, node, process),
+            Err(refusal) => Effect { presence: Presence::Unknown, evidence: refusal.what },
+        }
+    }
+}
+
+/// What was stopped, in the order of stopping.
+#[derive(Debug)]
+struct Paused(Vec<ProcessRef>);
+
+impl Grip for Paused {
+    fn let_go(self: Box<Self>, _world: &World, _undo: &Undo, held: &[ProcessRef]) -> Result<(), Refusal> {
+        revert(&self.0, held)
+    }
+
+    fn stopped(&self) -> &[ProcessRef] {
+        &self.0
+    }
+}
+
 /// Stops all; returns them, and when the last signal that was needed had been sent (boot time, nanoseconds): the looks that
 /// follow only make sure. `held` are processes that other pauses hold. On an error what was stopped goes on.
-pub fn apply(
+fn apply(
     world: &World,
     node: &NodeName,
     name: Option<&ProcessName>,
@@ -84,7 +145,7 @@ fn never_quiet(node: &NodeName) -> Refusal {
 }
 
 /// Lets go on what was stopped and is not `held` by another pause, children first. The first failure is the answer.
-pub fn revert(stopped: &[ProcessRef], held: &[ProcessRef]) -> Result<(), Refusal> {
+fn revert(stopped: &[ProcessRef], held: &[ProcessRef]) -> Result<(), Refusal> {
     let mut result = Ok(());
     for reference in stopped.iter().rev().filter(|reference| !held.contains(reference)) {
         if find_stopped(reference).is_none() {
@@ -113,7 +174,7 @@ fn words(reference: &ProcessRef) -> String {
 }
 
 /// What another agent stopped, as far as its undo tells: what it recorded, and what has come from that since.
-pub fn orphans(
+fn orphans(
     world: &World,
     node: &NodeName,
     name: Option<&ProcessName>,
@@ -131,7 +192,7 @@ pub fn orphans(
 }
 
 /// Looks at the state of each.
-pub fn probe(world: &World, node: &NodeName, name: Option<&ProcessName>) -> Effect {
+fn probe(world: &World, node: &NodeName, name: Option<&ProcessName>) -> Effect {
     match world.processes(node, name) {
         Ok(found) => judge(node, &found),
         Err(refusal) => Effect { presence: Presence::Unknown, evidence: refusal.what },

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use firedrill_agent::protocol::{Config, NodeSite, Site};
+use firedrill_agent::protocol::{Config, Ground, NodeSite, Site};
 use firedrill_core::action::{Action, Endpoint, Link};
 use firedrill_core::cluster::{NodeName, ProcessName};
 use firedrill_sys::clock;
@@ -138,9 +138,12 @@ impl World {
         Config {
             tag_prefix: format!("fd-{}-", self.run),
             lease_nanos: u64::try_from(lease.as_nanos()).expect("a lease"),
-            nodes: (1..=NODES).map(|number| NodeSite { name: node(number), site: site(number) }).collect(),
+            nodes: (1..=NODES)
+                .map(|number| NodeSite { name: node(number), site: site(number), ground: Ground::default() })
+                .collect(),
             clients: Some(site(NODES + 1)),
             starter: self.starter.clone(),
+            resolver: None,
         }
     }
 

@@ -165,7 +165,7 @@ fn journal_of_a_dead_run_is_healed_and_of_a_live_one_spared() {
     let journal_of = |id: &str| {
         let mut journal = Journal::create(&state, "sim", id, bench.folder.path()).unwrap();
         let action = Action::Pause { node: NodeName::new("n1"), process: None };
-        let undo = Undo { tag: format!("fd-{id}-0"), action, creates: vec![], processes: vec![], restarts: vec![] };
+        let undo = Undo::new(format!("fd-{id}-0"), action);
         journal.write(&Entry::Intent { undo }).unwrap();
         journal
     };

@@ -72,6 +72,7 @@ fn config() -> Config {
         nodes: Vec::new(),
         clients: None,
         starter: None,
+        resolver: None,
     }
 }
 
@@ -85,7 +86,7 @@ fn action() -> Action {
 }
 
 fn undo(tag: String) -> Undo {
-    Undo { tag, action: action(), creates: Vec::new(), processes: Vec::new(), restarts: Vec::new() }
+    Undo::new(tag, action())
 }
 
 #[tokio::test(start_paused = true)]

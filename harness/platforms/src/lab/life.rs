@@ -11,7 +11,7 @@ use std::process::Child;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use firedrill_agent::protocol::{Config, NodeSite, Site, TAG};
+use firedrill_agent::protocol::{Config, Ground, NodeSite, Site, TAG};
 use firedrill_core::platform::{StartError, Started};
 use firedrill_core::{units, wait};
 use firedrill_sys::identity::{Identity, boot_id};
@@ -146,16 +146,18 @@ impl Lab {
 
     fn agent_config(&self) -> Config {
         let site = |name: &str, address| Site { netns: init::namespace_path(name), link: format!("v{name}"), address };
-        let nodes = self
-            .addresses
-            .iter()
-            .map(|node| NodeSite { name: node.node.clone(), site: site(node.node.as_str(), node.address) });
+        let nodes = self.addresses.iter().map(|node| NodeSite {
+            name: node.node.clone(),
+            site: site(node.node.as_str(), node.address),
+            ground: Ground::default(),
+        });
         Config {
             tag_prefix: format!("{TAG}{}-", self.request.run_id),
             lease_nanos: u64::try_from(self.request.lease.as_nanos()).unwrap_or(u64::MAX),
             nodes: nodes.collect(),
             clients: Some(site(CLIENTS, CLIENTS_ADDRESS)),
             starter: Some(STARTER.into()),
+            resolver: None,
         }
     }
 

@@ -41,6 +41,17 @@ fn mechanism(deed: Deed) -> Mechanism {
         },
         Deed::KillProcess => ("signals to the node's processes; init of the lab starts them again", String::new()),
         Deed::PauseProcess => ("SIGSTOP to the node's process tree, until nothing of it runs", groups_note()),
+        Deed::HarmDisk
+        | Deed::ImpairLinks
+        | Deed::LosePower
+        | Deed::MisleadNames
+        | Deed::OomProcess
+        | Deed::PressCpu
+        | Deed::PressFds
+        | Deed::PressIo
+        | Deed::PressMemory
+        | Deed::PressPids
+        | Deed::ShiftClock => ("nothing yet", String::new()),
     };
     Mechanism { deed, by: by.to_owned(), note }
 }

@@ -1,5 +1,6 @@
 //! What faults do to the simulated world. A probe looks at the world (it sends packets, it watches a process work), never
 //! at the table of what is held.
+#![expect(clippy::wildcard_enum_match_arm, reason = "a few of all actions can be simulated")]
 
 use std::collections::BTreeMap;
 use std::sync::{MutexGuard, PoisonError};
@@ -31,8 +32,7 @@ impl Shared {
     }
 
     pub(super) fn prepare(&self, action: &Action, tag: String) -> Result<Undo, DeedError> {
-        let mut undo =
-            Undo { tag, action: action.clone(), creates: Vec::new(), processes: Vec::new(), restarts: Vec::new() };
+        let mut undo = Undo::new(tag, action.clone());
         match action {
             Action::Cut { links } => {
                 if links.is_empty() {
@@ -49,6 +49,7 @@ impl Shared {
                 undo.restarts.push(format!("{PROCESS} of {node}"));
             }
             Action::Pause { node, process } => undo.processes.push(self.process(node, process.as_ref())?),
+            _ => return Err(DeedError::NotOffered(action.to_string())),
         }
         Ok(undo)
     }
@@ -92,6 +93,8 @@ impl Shared {
             }
             Action::Kill { node, .. } => state.kill(node, tag, now),
             Action::Pause { node, .. } => state.pause(node, tag),
+            // Refused by `prepare`.
+            _ => {}
         });
         Ok(from)
     }
@@ -110,6 +113,7 @@ impl Shared {
             }
             Action::Kill { node, .. } => state.revive(node, tag, now),
             Action::Pause { node, .. } => state.resume(node, tag, now),
+            _ => {}
         });
         let mut table = self.table();
         let Some(held) = table.get_mut(tag) else {
@@ -127,6 +131,7 @@ impl Shared {
             Action::Cut { links } => self.probe_links(links).await,
             Action::Kill { node, .. } => self.probe_life(node, &undo.processes),
             Action::Pause { node, .. } => self.probe_work(node).await,
+            action => Effect { presence: Presence::Unknown, evidence: format!("{action} is not offered here") },
         }
     }
 

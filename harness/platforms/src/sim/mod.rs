@@ -41,6 +41,17 @@ pub const ENTRY: PlatformEntry = PlatformEntry {
 fn offers(deed: Deed) -> Offer {
     match deed {
         Deed::CutLinks | Deed::KillProcess | Deed::PauseProcess => Offer::Always,
+        Deed::HarmDisk
+        | Deed::ImpairLinks
+        | Deed::LosePower
+        | Deed::MisleadNames
+        | Deed::OomProcess
+        | Deed::PressCpu
+        | Deed::PressFds
+        | Deed::PressIo
+        | Deed::PressMemory
+        | Deed::PressPids
+        | Deed::ShiftClock => Offer::Never("the simulated nodes have no such thing"),
     }
 }
 
@@ -78,11 +89,13 @@ struct SimPlatform {
 
 #[async_trait]
 impl Platform for SimPlatform {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "a few of all deeds are offered")]
     async fn preflight(&self, deeds: &[Deed]) -> Result<Vec<Mechanism>, Vec<Missing>> {
         let by = |deed: Deed| match deed {
             Deed::CutLinks => "simulated wires that hold packets back",
             Deed::KillProcess => "simulated process ended, its memory lost",
             Deed::PauseProcess => "simulated process stopped",
+            _ => "nothing: it is not offered",
         };
         Ok(deeds.iter().map(|deed| Mechanism { deed: *deed, by: by(*deed).to_owned(), note: String::new() }).collect())
     }

@@ -87,6 +87,7 @@ impl Rig {
             nodes: nodes.clone(),
             lab: system.lab(),
             sim: system.sim(),
+            needs: firedrill_core::fault::Needs::default(),
             run_dir: std::path::PathBuf::new(),
             lease: Duration::from_secs(10),
             seed: Seed(seed),
