@@ -40,14 +40,14 @@ pub(super) fn patroni_yml(options: &Options, programs: &Programs, place: &Place,
         rest = quoted(&format!("{}:{REST_PORT}", place.address)),
         hosts = hosts.join(", "),
     );
-    [head, bootstrap(options), postgresql(programs, place), TAIL.to_owned()].concat()
+    [head, bootstrap(options, programs), postgresql(programs, place), TAIL.to_owned()].concat()
 }
 
 const TAIL: &str = "# No hardware watchdog: there is none in a namespace, and the lease must do without.\n\
                     watchdog:\n  mode: \"off\"\n";
 
 /// What the node that bootstraps the cluster writes into etcd, where all of them read it from then on.
-fn bootstrap(options: &Options) -> String {
+fn bootstrap(options: &Options, programs: &Programs) -> String {
     let (synchronous, strict) = match options.synchronous_mode {
         SynchronousMode::Off => (false, false),
         SynchronousMode::On => (true, false),
@@ -79,7 +79,13 @@ fn bootstrap(options: &Options) -> String {
         writeln!(text, "        # from the scenario\n        {name}: {}", quoted(value))
             .expect("a String takes every text");
     }
-    text.push_str("  initdb:\n  - encoding: UTF8\n  - locale: C.UTF-8\n  - data-checksums\n");
+    text.push_str("  initdb:\n  - encoding: UTF8\n  - locale: C.UTF-8\n");
+    match (options.data_checksums, programs.newer_than(17)) {
+        (true, _) => text.push_str("  - data-checksums\n"),
+        // From 18 on initdb makes checksums without being asked to; before, it cannot be asked not to.
+        (false, true) => text.push_str("  - no-data-checksums\n"),
+        (false, false) => {}
+    }
     text
 }
 

@@ -59,6 +59,7 @@ ttl                     = "20s"
 loop-wait               = "5s"
 retry-timeout           = "5s"
 maximum-lag-on-failover = "1MiB"
+data-checksums          = true        # default
 
 [cluster.patroni.parameters]
 wal_receiver_timeout = "10s"

@@ -34,6 +34,8 @@ pub struct Options {
     pub maximum_lag_on_failover: Bytes,
     /// The major version asked for; `None` takes the newest installed.
     pub postgres_version: Option<u32>,
+    /// Whether PostgreSQL puts a checksum on every page, and refuses to read one that is wrong.
+    pub data_checksums: bool,
     /// PostgreSQL parameters, passed through, as `postgresql.conf` writes them.
     pub parameters: BTreeMap<String, String>,
 }
@@ -66,6 +68,7 @@ pub(super) fn parse(fields: &mut Fields<'_, '_>, nodes: usize) -> Option<Options
         let help = format!("`postgres-version` is a major version from {first} to {last}");
         fields.wrong("postgres-version", "this version of PostgreSQL is not supported", help);
     }
+    let data_checksums = fields.or("data-checksums", true);
     let table = fields.table("parameters", "[cluster.patroni.parameters]");
     let parameters = table.map(parameters).unwrap_or_default();
     let synchronous_mode = asked.unwrap_or(alone);
@@ -76,6 +79,7 @@ pub(super) fn parse(fields: &mut Fields<'_, '_>, nodes: usize) -> Option<Options
         retry_timeout,
         maximum_lag_on_failover,
         postgres_version,
+        data_checksums,
         parameters,
     };
     (fields.mistakes().count() == before).then_some(read)
@@ -232,6 +236,8 @@ mod tests {
         assert_eq!(timers(""), (30, 10, 10));
         assert_eq!(read("", 3).unwrap().synchronous_mode, SynchronousMode::Strict);
         assert_eq!(read("", 1).unwrap().synchronous_mode, SynchronousMode::Off);
+        assert!(read("", 3).unwrap().data_checksums);
+        assert!(!read("data-checksums = false", 3).unwrap().data_checksums);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Where PostgreSQL, Patroni and etcd are installed on this machine. Looks at files and runs nothing.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -29,6 +29,15 @@ impl Programs {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let postgres_bin = find_postgres(Path::new("/"), &path, asked);
         Self { postgres_bin, patroni: in_path(&path, "patroni"), etcd: in_path(&path, "etcd"), asked }
+    }
+
+    /// Whether the server found is of a later major version, as far as its folder tells.
+    pub(super) fn newer_than(&self, version: u32) -> bool {
+        let later = |part: &OsStr| {
+            let number = part.to_str().map(|part| part.strip_prefix("pgsql-").unwrap_or(part));
+            number.and_then(|number| number.parse::<u32>().ok()).is_some_and(|found| found > version)
+        };
+        self.postgres_bin.as_ref().is_some_and(|bin| bin.iter().any(later))
     }
 
     /// For preflight: what was found, and the package that has what was not.
@@ -101,5 +110,14 @@ mod tests {
         assert_eq!(find(None), Some(PathBuf::from("usr/pgsql-17/bin")));
         assert_eq!(find(Some(15)), Some(PathBuf::from("usr/lib/postgresql/15/bin")));
         assert_eq!(find(Some(16)), None);
+        let programs = |bin: &str| Programs { postgres_bin: Some(bin.into()), patroni: None, etcd: None, asked: None };
+        for (bin, newer) in [
+            ("/usr/lib/postgresql/18/bin", true),
+            ("/usr/pgsql-18/bin", true),
+            ("/usr/lib/postgresql/17/bin", false),
+            ("/usr/local/pgsql/bin", false),
+        ] {
+            assert_eq!(programs(bin).newer_than(17), newer, "{bin}");
+        }
     }
 }

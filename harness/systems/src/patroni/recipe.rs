@@ -152,6 +152,7 @@ mod tests {
             retry_timeout: Duration::from_secs(5),
             maximum_lag_on_failover: Bytes(1 << 20),
             postgres_version: None,
+            data_checksums: true,
             parameters: BTreeMap::from([("max_connections".to_owned(), "200".to_owned())]),
         };
         let programs = Programs {

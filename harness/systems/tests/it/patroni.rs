@@ -31,6 +31,7 @@ fn options(ttl: u64, loop_wait: u64, retry: u64) -> Options {
         retry_timeout: Duration::from_secs(retry),
         maximum_lag_on_failover: Bytes(1 << 20),
         postgres_version: None,
+        data_checksums: true,
         parameters: std::collections::BTreeMap::new(),
     }
 }
