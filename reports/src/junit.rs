@@ -172,10 +172,7 @@ fn header(record: &ScenarioRecord) -> String {
         lines.push(format!("tags: {}", record.tags.join(", ")));
     }
     lines.extend(record.environment.iter().map(|(name, value)| format!("{name}: {value}")));
-    lines.extend(record.mechanisms.iter().map(|mechanism| {
-        let note = if mechanism.note.is_empty() { String::new() } else { format!(" ({})", mechanism.note) };
-        format!("{}: {}{note}", mechanism.deed, mechanism.by)
-    }));
+    lines.extend(record.mechanisms.iter().map(|mechanism| format!("{}: {}", mechanism.deed, mechanism.words())));
     for each in &record.distributions {
         let words = crate::console::distribution_words(each);
         lines.push(format!("{} {}: {words}", each.fault, each.measure.word()));

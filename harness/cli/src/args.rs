@@ -46,6 +46,8 @@ pub(crate) enum Verb {
     Validate(ValidateArgs),
     /// List what scenarios can use
     List(ListArgs),
+    /// Say which faults work on this machine, by what, and what would change it
+    Doctor(DoctorArgs),
     /// Judge a recorded run again, or anybody's history
     Judge(JudgeArgs),
     /// Render the report of a recorded run again
@@ -149,6 +151,27 @@ pub(crate) struct ListArgs {
     /// Show one of them, with an example
     #[arg(requires = "family")]
     pub(crate) name: Option<String>,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What `doctor --help` ends with.
+const DOCTOR_CODES: &str = "\
+Exit codes:
+   0  every fault that was asked about works, if only by a fallback
+   1  one of them cannot be had on this machine; what would change that is printed";
+
+/// `doctor`.
+#[derive(Args, Debug)]
+#[command(after_help = DOCTOR_CODES)]
+pub(crate) struct DoctorArgs {
+    /// Only these faults, or all of a family (`net`); every fault when absent
+    #[arg(value_name = "FAULT")]
+    pub(crate) faults: Vec<String>,
+    /// Only this platform; all but the simulation when absent
+    #[arg(long)]
+    pub(crate) platform: Option<String>,
     /// As JSON
     #[arg(long)]
     pub(crate) json: bool,

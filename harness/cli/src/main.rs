@@ -3,6 +3,7 @@
 mod args;
 mod diagnostics;
 mod discover;
+mod doctor;
 mod failure;
 mod heal;
 mod judge;
@@ -69,6 +70,7 @@ fn perform(verb: &Verb) -> Result<ExitCode, Failure> {
         Verb::Plan(args) => plan::plan(args),
         Verb::Validate(args) => validate::validate(args),
         Verb::List(args) => list::list(args),
+        Verb::Doctor(args) => doctor::doctor(args),
         Verb::Judge(args) => judge::judge(args),
         Verb::Report(args) => report::report(args),
         Verb::Heal(args) => heal::heal(args),

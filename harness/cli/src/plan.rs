@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use firedrill_core::cluster::ClusterView;
-use firedrill_core::platform::{Mechanism, Missing, OpenRequest};
+use firedrill_core::platform::{Missing, OpenRequest, Survey};
 use firedrill_core::scenario::{Pace, RouteKind, Scenario};
 use firedrill_core::seed::Seed;
 use firedrill_core::time::Clock;
@@ -35,20 +35,24 @@ pub(crate) fn plan(args: &PlanArgs) -> Result<ExitCode, Failure> {
             output::print("\n");
         }
         let seed = scenario.seed.unwrap_or(UNSEEDED);
-        output::print(&render(scenario, seed, view.as_ref(), &mechanisms(scenario), style));
+        output::print(&render(scenario, seed, view.as_ref(), &survey(scenario), style));
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// By what this host would do it; asks the host and touches nothing.
-fn mechanisms(scenario: &Scenario) -> Result<Vec<Mechanism>, Vec<Missing>> {
-    let unasked = |error: std::io::Error| {
-        vec![Missing { what: format!("this host cannot be asked: {error}"), remedy: "see above".to_owned() }]
+fn survey(scenario: &Scenario) -> Survey {
+    let nothing = |missing: Vec<Missing>| Survey { missing, deeds: Vec::new() };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let what = format!("this host cannot be asked: {error}");
+            return nothing(vec![Missing::new(what, "end other programs, and try again")]);
+        }
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(unasked)?;
     runtime.block_on(async {
         let cluster = &scenario.cluster;
-        let platform = (cluster.platform.open)(OpenRequest {
+        let opened = (cluster.platform.open)(OpenRequest {
             run_id: "plan".to_owned(),
             nodes: cluster.nodes.clone(),
             lab: cluster.system.lab(),
@@ -58,18 +62,15 @@ fn mechanisms(scenario: &Scenario) -> Result<Vec<Mechanism>, Vec<Missing>> {
             lease: scenario.safety.lease,
             seed: UNSEEDED,
             clock: Clock::start(),
-        })?;
-        platform.preflight(&deeds(scenario)).await
+        });
+        match opened {
+            Ok(platform) => platform.survey(&deeds(scenario)).await,
+            Err(missing) => nothing(missing),
+        }
     })
 }
 
-fn render(
-    scenario: &Scenario,
-    seed: Seed,
-    view: Option<&ClusterView>,
-    mechanisms: &Result<Vec<Mechanism>, Vec<Missing>>,
-    style: Style,
-) -> String {
+fn render(scenario: &Scenario, seed: Seed, view: Option<&ClusterView>, survey: &Survey, style: Style) -> String {
     let heading = |text: &str| style.paint(Paint::Bold, text);
     let line = |title: &str, text: &str| format!("  {title:<9}{}", style.text(text));
     let cluster = &scenario.cluster;
@@ -84,20 +85,14 @@ fn render(
         heading("faults"),
     ];
     for fault in plan_faults(scenario, seed, view) {
-        lines.extend(fault_lines(&fault, style));
+        lines.extend(fault_lines(&fault, survey, style));
     }
-    lines.push(heading("mechanisms of this host"));
-    match mechanisms {
-        Ok(mechanisms) => lines.extend(mechanisms.iter().map(|each| {
-            let note = if each.note.is_empty() { String::new() } else { format!(" ({})", each.note) };
-            format!("  {}", style.text(&format!("{} by {}{note}", each.deed, each.by)))
-        })),
-        Err(missing) => {
-            let lacks = style.paint(Paint::Doubt, "a run would exit with 7 and touch nothing:");
-            lines.push(format!("  {lacks}"));
-            let words = missing.iter().map(|each| format!("{}: {}", each.what, each.remedy));
-            lines.extend(words.map(|words| format!("  {}", style.text(&words))));
-        }
+    if let Err(missing) = survey.clone().all() {
+        lines.push(heading("missing on this host"));
+        let lacks = style.paint(Paint::Doubt, "a run would exit with 7 and touch nothing:");
+        lines.push(format!("  {lacks}"));
+        let words = missing.iter().map(|each| format!("{}: {}", each.what, each.remedy));
+        lines.extend(words.map(|words| format!("  {}", style.text(&words))));
     }
     lines.push(heading("must hold"));
     lines.extend(must_hold(scenario).iter().map(|text| format!("  {}", style.text(text))));
@@ -119,7 +114,7 @@ fn load_words(scenario: &Scenario) -> String {
     format!("{}, {} clients, {pace}, by {}", load.kind, load.clients, routes.join(" and "))
 }
 
-fn fault_lines(fault: &PlannedFault, style: Style) -> Vec<String> {
+fn fault_lines(fault: &PlannedFault, survey: &Survey, style: Style) -> Vec<String> {
     let hold = fault.hold.map_or_else(|| "until the heal phase".to_owned(), |hold| format!("for {}", human(hold)));
     let (selector, targets) = &fault.targets;
     let whom = if targets.is_empty() { String::new() } else { format!(" ({})", targets.join(", ")) };
@@ -136,6 +131,12 @@ fn fault_lines(fault: &PlannedFault, style: Style) -> Vec<String> {
     }
     for (offset, action) in &fault.actions {
         below(format!("+{:<6} {}", human(*offset), style.text(action)));
+    }
+    for (_, asked) in survey.deeds.iter().filter(|(deed, _)| fault.deeds.contains(deed)) {
+        below(match asked {
+            Ok(mechanism) => style.text(&format!("by      {}", mechanism.words())),
+            Err(lacks) => style.paint(Paint::Bad, &format!("cannot  {}: {}", lacks.what, lacks.remedy)),
+        });
     }
     if let Some(problem) = &fault.problem {
         below(style.paint(Paint::Bad, &format!("cannot be planned: {problem}")));

@@ -37,8 +37,36 @@ pub struct Mechanism {
     pub deed: Deed,
     /// By what: `nft table owned by the agent, bridge family`.
     pub by: String,
-    /// What it cannot do here, or how to get a better one; empty if nothing.
+    /// What else there is to say of it; empty if nothing.
     pub note: String,
+    /// Set when this is a fallback: what a better mechanism lacks here, and what would provide that.
+    #[serde(default)]
+    pub better: Option<Missing>,
+}
+
+impl Mechanism {
+    /// The best there is.
+    pub fn best(deed: Deed, by: impl Into<String>) -> Self {
+        Self { deed, by: by.into(), note: String::new(), better: None }
+    }
+
+    /// Works, but a better one lacks something here.
+    pub fn fallback(deed: Deed, by: impl Into<String>, lacks: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { better: Some(Missing::new(lacks, remedy)), ..Self::best(deed, by) }
+    }
+
+    /// With a remark.
+    #[must_use]
+    pub fn note(self, note: impl Into<String>) -> Self {
+        Self { note: note.into(), ..self }
+    }
+
+    /// By what, why not by a better one, and how to get that.
+    pub fn words(&self) -> String {
+        let note = if self.note.is_empty() { String::new() } else { format!(" ({})", self.note) };
+        let better = self.better.as_ref().map(|better| format!("; a fallback: {} ({})", better.what, better.remedy));
+        format!("{}{note}{}", self.by, better.unwrap_or_default())
+    }
 }
 
 /// Something this environment lacks, and what to run.
@@ -48,6 +76,39 @@ pub struct Missing {
     pub what: String,
     /// The command or the step that provides it.
     pub remedy: String,
+}
+
+impl Missing {
+    /// What is missing, and what provides it.
+    pub fn new(what: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { what: what.into(), remedy: remedy.into() }
+    }
+}
+
+/// What a platform can do on this host.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Survey {
+    /// What is missing for anything to run at all.
+    pub missing: Vec<Missing>,
+    /// Of each deed that was asked for: by what, or what it lacks.
+    pub deeds: Vec<(Deed, Result<Mechanism, Missing>)>,
+}
+
+impl Survey {
+    /// The mechanisms, if nothing at all is missing.
+    pub fn all(self) -> Result<Vec<Mechanism>, Vec<Missing>> {
+        let mut missing = self.missing;
+        let mut mechanisms = Vec::new();
+        for (_, asked) in self.deeds {
+            match asked {
+                Ok(mechanism) => mechanisms.push(mechanism),
+                // Several deeds may lack the same.
+                Err(lacks) if !missing.contains(&lacks) => missing.push(lacks),
+                Err(_) => {}
+            }
+        }
+        if missing.is_empty() { Ok(mechanisms) } else { Err(missing) }
+    }
 }
 
 /// From where a connection is made.
@@ -210,7 +271,11 @@ pub struct Reach {
 #[async_trait]
 pub trait Platform: Send + Sync {
     /// Asks this host for what the deeds and the cluster need, and touches nothing.
-    async fn preflight(&self, deeds: &[Deed]) -> Result<Vec<Mechanism>, Vec<Missing>>;
+    async fn survey(&self, deeds: &[Deed]) -> Survey;
+    /// What the deeds will be done with, or all that is missing.
+    async fn preflight(&self, deeds: &[Deed]) -> Result<Vec<Mechanism>, Vec<Missing>> {
+        self.survey(deeds).await.all()
+    }
     /// Makes the nodes and starts the servers' processes, from the cached template if there is one and `use_template`.
     /// Readiness is the engine's to ask of the system. On an error everything already made is removed.
     async fn start(&self, use_template: bool) -> Result<Started, StartError>;
@@ -256,6 +321,8 @@ pub struct PlatformEntry {
     pub offers: fn(Deed) -> Offer,
     /// Whether the run lives on virtual time.
     pub virtual_time: bool,
+    /// Asks this host what the deeds would be done with, whatever the system. Touches nothing.
+    pub survey: fn(&[Deed]) -> Survey,
     /// Makes a platform for one run. Touches nothing yet.
     pub open: fn(OpenRequest) -> Opened,
 }

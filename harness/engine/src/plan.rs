@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use firedrill_core::action::Deed;
 use firedrill_core::cluster::{ClusterView, resolve, symbolic_view};
 use firedrill_core::fault::PlanInput;
 use firedrill_core::scenario::{FaultSpec, Scenario};
@@ -15,6 +16,8 @@ pub struct PlannedFault {
     pub id: String,
     /// Its kind.
     pub kind: &'static str,
+    /// The deeds it needs.
+    pub deeds: &'static [Deed],
     /// Its earliest onset after the start of the storm, and how the file says it.
     pub onset: (Duration, String),
     /// How long it is held.
@@ -41,6 +44,7 @@ fn one(scenario: &Scenario, spec: &FaultSpec, onset: Duration, seed: Seed, view:
     let mut planned = PlannedFault {
         id: spec.id.clone(),
         kind: spec.entry.kind,
+        deeds: spec.entry.deeds,
         onset: (onset, spec.start.to_string()),
         hold: spec.hold,
         targets: (spec.on.to_string(), Vec::new()),

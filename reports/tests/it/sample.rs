@@ -84,11 +84,7 @@ pub(crate) fn passing() -> ScenarioRecord {
         started: Wall { unix_nanos: 1_795_222_923_000_000_000 },
         seconds: 48.25,
         environment: BTreeMap::from([("kernel".to_owned(), "6.18.0".to_owned())]),
-        mechanisms: vec![Mechanism {
-            deed: Deed::KillProcess,
-            by: "signals from the agent".to_owned(),
-            note: String::new(),
-        }],
+        mechanisms: vec![Mechanism::best(Deed::KillProcess, "signals from the agent")],
         verdict: Verdict::Pass,
         expectation: None,
         runs: vec![run(0)],

@@ -10,7 +10,7 @@ use firedrill_core::check::{Check, CheckEntry, Finding, Question};
 use firedrill_core::cluster::{ClusterView, NodeName, ProcessName};
 use firedrill_core::fault::{Fault, FaultEntry, FaultPlan, Hold, HoldRule, PlanError, PlanInput, Step};
 use firedrill_core::history::{EpochSwitch, Op, ProcessId, Route};
-use firedrill_core::platform::{Dialer, Missing, Offer, OpenRequest, Platform, PlatformEntry, Vantage};
+use firedrill_core::platform::{Dialer, Missing, Offer, OpenRequest, Platform, PlatformEntry, Survey, Vantage};
 use firedrill_core::record::Recorded;
 use firedrill_core::seed::ChaCha8Rng;
 use firedrill_core::spec::Fields;
@@ -183,10 +183,21 @@ fn nowhere(_: OpenRequest) -> Result<Arc<dyn Platform>, Vec<Missing>> {
     Err(Vec::new())
 }
 
+fn unasked(_: &[Deed]) -> Survey {
+    Survey::default()
+}
+
 static PLATFORMS: &[PlatformEntry] = &[
-    PlatformEntry { name: "kites", summary: "", offers: never_cut, virtual_time: false, open: nowhere },
-    PlatformEntry { name: "lab", summary: "", offers: always, virtual_time: false, open: nowhere },
-    PlatformEntry { name: "sim", summary: "", offers: always, virtual_time: true, open: nowhere },
+    PlatformEntry {
+        name: "kites",
+        summary: "",
+        offers: never_cut,
+        virtual_time: false,
+        survey: unasked,
+        open: nowhere,
+    },
+    PlatformEntry { name: "lab", summary: "", offers: always, virtual_time: false, survey: unasked, open: nowhere },
+    PlatformEntry { name: "sim", summary: "", offers: always, virtual_time: true, survey: unasked, open: nowhere },
 ];
 
 struct FakeWorkload;

@@ -20,13 +20,9 @@ fn started(progress: &Progress) -> Vec<String> {
                 format!("{name}{which} · recorded in {}", folder.display()),
             ]
         }
-        Progress::Mechanisms(mechanisms) => mechanisms
-            .iter()
-            .map(|mechanism| {
-                let note = if mechanism.note.is_empty() { String::new() } else { format!(" ({})", mechanism.note) };
-                format!("{} by {}{note}", mechanism.deed, mechanism.by)
-            })
-            .collect(),
+        Progress::Mechanisms(mechanisms) => {
+            mechanisms.iter().map(|mechanism| format!("{} by {}", mechanism.deed, mechanism.words())).collect()
+        }
         Progress::Event(_) | Progress::Tick(_) => Vec::new(),
     }
 }

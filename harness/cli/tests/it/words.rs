@@ -11,7 +11,7 @@ fn help_shows_verbs_and_exit_codes() {
     let help = firedrill(&["--help"]);
     assert_eq!(help.code, 0);
     expect_file!["snapshots/help.txt"].assert_eq(&help.stdout);
-    for verb in ["run", "plan", "validate", "list", "judge", "report", "heal", "up", "down"] {
+    for verb in ["run", "plan", "validate", "list", "doctor", "judge", "report", "heal", "up", "down"] {
         let help = firedrill(&[verb, "--help"]);
         assert_eq!((help.code, help.stdout.contains("Usage: firedrill")), (0, true), "{verb}");
     }
@@ -48,6 +48,29 @@ fn unknown_names_are_answered_with_the_nearest() {
     assert_eq!((platform.code, platform.stderr.contains("did you mean `lab`?")), (2, true));
     let reporter = firedrill(&["report", "nowhere", "--format", "junti"]);
     assert_eq!((reporter.code, reporter.stderr.contains("did you mean `junit`?")), (2, true));
+}
+
+#[test]
+fn doctor_answers_for_every_fault_and_exits_accordingly() {
+    let state = tempfile::tempdir().unwrap();
+    let doctor = |args: &[&str]| firedrill_in(state.path(), &[&["doctor"], args].concat());
+    let simulated = doctor(&["--platform", "sim", "node.crash", "process"]);
+    assert_eq!((simulated.stderr.as_str(), simulated.stdout.contains("node.crash")), ("", true));
+    for args in [&["--platform", "sim"][..], &["--platform", "lab"], &[]] {
+        let ended = doctor(&[args, &["--json"]].concat());
+        let found: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+        let found = found.as_array().unwrap();
+        let kinds: Vec<&str> = found.iter().map(|each| each["fault"].as_str().unwrap()).collect();
+        let all: Vec<&str> = firedrill_faults::FAULTS.iter().map(|entry| entry.kind).collect();
+        assert_eq!(kinds, all, "{args:?}");
+        let cannot = found.iter().filter(|each| each["status"] == "cannot");
+        let why = cannot.clone().all(|each| !each["missing"][0]["remedy"].as_str().unwrap().is_empty());
+        assert!(why, "{}", ended.stdout);
+        assert_eq!(ended.code, i32::from(cannot.count() > 0), "{}", ended.stdout);
+    }
+    let unknown = doctor(&["node.crahs"]);
+    assert_eq!((unknown.code, unknown.stderr.contains("did you mean `node.crash`?")), (2, true));
+    assert_eq!(doctor(&["--platform", "lba"]).code, 2);
 }
 
 const TYPOS: &str = "\

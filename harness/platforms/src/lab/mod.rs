@@ -23,8 +23,8 @@ use async_trait::async_trait;
 use firedrill_core::action::{Action, Applied, Deed, Effect, Presence, Reverted, Undo};
 use firedrill_core::cluster::NodeName;
 use firedrill_core::platform::{
-    DeedError, Dialer, Incident, Inventory, Mechanism, Missing, NodeAddress, Offer, OpenRequest, Platform,
-    PlatformEntry, Reach, Residue, StartError, Started, lab_addresses,
+    DeedError, Dialer, Incident, Inventory, Missing, NodeAddress, Offer, OpenRequest, Platform, PlatformEntry, Reach,
+    Residue, StartError, Started, Survey, lab_addresses,
 };
 use firedrill_core::system::LabRecipe;
 use firedrill_sys::dirs;
@@ -45,6 +45,7 @@ pub const ENTRY: PlatformEntry = PlatformEntry {
     summary: "real servers on this machine, each node in namespaces of its own",
     offers: |_| Offer::Perhaps,
     virtual_time: false,
+    survey: |deeds| preflight::survey(None, deeds),
     open: |request| Lab::open(request).map(|lab| -> Arc<dyn Platform> { Arc::new(lab) }),
 };
 
@@ -111,12 +112,12 @@ impl Lab {
 
 #[async_trait]
 impl Platform for Lab {
-    async fn preflight(&self, deeds: &[Deed]) -> Result<Vec<Mechanism>, Vec<Missing>> {
+    async fn survey(&self, deeds: &[Deed]) -> Survey {
         let (recipe, deeds) = (self.recipe.clone(), deeds.to_vec());
-        let asked = spawn_blocking(move || preflight::preflight(&recipe, &deeds)).await;
+        let asked = spawn_blocking(move || preflight::survey(Some(&recipe), &deeds)).await;
         asked.unwrap_or_else(|error| {
             let what = format!("this host could not be asked: {error}");
-            Err(vec![Missing { what, remedy: "please report this as a bug".to_owned() }])
+            Survey { missing: vec![Missing::new(what, "please report this as a bug")], deeds: Vec::new() }
         })
     }
 

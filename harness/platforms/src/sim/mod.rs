@@ -20,7 +20,7 @@ use firedrill_core::action::{Action, Applied, Deed, Effect, Reverted, Undo};
 use firedrill_core::cluster::NodeName;
 use firedrill_core::platform::{
     DeedError, Dialer, Incident, Inventory, Mechanism, Missing, Offer, OpenRequest, Platform, PlatformEntry, Reach,
-    Residue, StartError, Started,
+    Residue, StartError, Started, Survey,
 };
 use firedrill_core::system::SimBug;
 use tokio::task::JoinSet;
@@ -35,6 +35,7 @@ pub const ENTRY: PlatformEntry = PlatformEntry {
     summary: "inside this process, on virtual time: for tests of scenarios and of firedrill itself",
     offers,
     virtual_time: true,
+    survey,
     open,
 };
 
@@ -80,6 +81,17 @@ struct Shared {
     bugs: BTreeSet<SimBug>,
 }
 
+/// By what each deed is simulated.
+fn survey(deeds: &[Deed]) -> Survey {
+    let asked = |deed: Deed| match (deed, offers(deed)) {
+        (_, Offer::Never(why)) => Err(Missing::new(why, "use the lab: --on lab")),
+        (Deed::CutLinks, _) => Ok(Mechanism::best(deed, "simulated wires that hold packets back")),
+        (Deed::PauseProcess, _) => Ok(Mechanism::best(deed, "simulated process stopped")),
+        (_, _) => Ok(Mechanism::best(deed, "simulated process ended, its memory lost")),
+    };
+    Survey { missing: Vec::new(), deeds: deeds.iter().map(|deed| (*deed, asked(*deed))).collect() }
+}
+
 struct SimPlatform {
     shared: Shared,
     tasks: Tasks,
@@ -89,15 +101,8 @@ struct SimPlatform {
 
 #[async_trait]
 impl Platform for SimPlatform {
-    #[expect(clippy::wildcard_enum_match_arm, reason = "a few of all deeds are offered")]
-    async fn preflight(&self, deeds: &[Deed]) -> Result<Vec<Mechanism>, Vec<Missing>> {
-        let by = |deed: Deed| match deed {
-            Deed::CutLinks => "simulated wires that hold packets back",
-            Deed::KillProcess => "simulated process ended, its memory lost",
-            Deed::PauseProcess => "simulated process stopped",
-            _ => "nothing: it is not offered",
-        };
-        Ok(deeds.iter().map(|deed| Mechanism { deed: *deed, by: by(*deed).to_owned(), note: String::new() }).collect())
+    async fn survey(&self, deeds: &[Deed]) -> Survey {
+        survey(deeds)
     }
 
     async fn start(&self, _use_template: bool) -> Result<Started, StartError> {

@@ -22,23 +22,21 @@ use firedrill_sys::{cgroup, dirs, pass};
 pub(crate) use build::{mounts_path, namespace_path};
 
 use super::doing;
-use super::preflight;
+use super::preflight::trial;
 use super::records::{self, Record};
 use super::wire::{CONFIG_FILE, LabConfig, Tell};
 
 /// The first argument by which a program that is asked to be a lab's holder knows it.
 pub const ARGUMENT: &str = "__lab-init";
-/// The second argument that asks for a trial of what a lab needs, instead of a lab's folder.
+/// The second argument that asks for a trial of what a lab needs, instead of a lab's folder. A third are the deeds to
+/// be tried, as JSON.
 pub(crate) const TRIAL: &str = "trial";
-/// The same, with a cut of links.
-pub(crate) const TRIAL_WITH_CUT: &str = "trial-with-cut";
 
 /// What a program does when its first argument is [`ARGUMENT`]: becomes a lab's holder, and with its child the lab's
 /// init. Must be called before any thread is started.
 pub fn main() -> ExitCode {
     let argument = std::env::args_os().nth(2).unwrap_or_default();
-    let with_cut = argument == TRIAL_WITH_CUT;
-    let done = if with_cut || argument == TRIAL { print_trial(with_cut) } else { hold(&argument) };
+    let done = if argument == TRIAL { print_trial() } else { hold(&argument) };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -49,9 +47,9 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn print_trial(with_cut: bool) -> io::Result<()> {
-    let failures = preflight::try_namespaces(with_cut);
-    let text = serde_json::to_string(&failures).map_err(io::Error::other)?;
+fn print_trial() -> io::Result<()> {
+    let asked = std::env::args().nth(3).unwrap_or_default();
+    let text = serde_json::to_string(&trial::try_namespaces(&asked)).map_err(io::Error::other)?;
     writeln!(io::stdout(), "{text}")
 }
 
