@@ -10,6 +10,7 @@ use firedrill_sys::clock;
 
 use crate::deeds::{self, Grip, Scene};
 use crate::guard::Guard;
+use crate::leftovers;
 use crate::log::say;
 use crate::protocol::{By, Held, Refusal, RefusalKind};
 use crate::world::{World, is_tag};
@@ -61,8 +62,13 @@ pub struct Holder {
 }
 
 impl Holder {
-    /// Holds nothing yet. Starts the guard.
+    /// Holds nothing yet. Undoes what an agent of the same run has left that died together with its guard, and starts the
+    /// guard.
     pub fn new(world: World) -> Result<Self, Refusal> {
+        let failed = match &world.config.journal {
+            Some(folder) => leftovers::undo_all(folder, &world),
+            None => BTreeMap::new(),
+        };
         let guard = Guard::start(&world.config)?;
         Ok(Self {
             world: Arc::new(world),
@@ -70,8 +76,13 @@ impl Holder {
             active: BTreeMap::new(),
             done: BTreeMap::new(),
             done_order: VecDeque::new(),
-            failed: BTreeMap::new(),
+            failed,
         })
+    }
+
+    /// To be called again and again: keeps the guard awake, and in being. An error when there is none any more.
+    pub fn tend(&mut self) -> Result<(), Refusal> {
+        self.guard.tend()
     }
 
     /// Performs an action, or says since when it is in force. What fails half-way is undone before this returns, but for
@@ -82,15 +93,19 @@ impl Holder {
         }
         self.check(undo).map_err(|refusal| (refusal, Rest::Nothing))?;
         self.guard.hold(undo).map_err(|refusal| (refusal, Rest::Nothing))?;
+        self.guard.busy();
         let (grip, from) = match self.take(undo) {
             Ok(taken) => taken,
             Err(refusal) => {
-                self.guard.release(&undo.tag);
+                self.guard.release(&undo.tag, None, None);
                 let rest = self.rest(undo);
                 let rest = if refusal.kind == RefusalKind::NoTarget { Rest::Nothing } else { rest };
                 return Err((refusal, rest));
             }
         };
+        self.guard.pass("after-apply");
+        self.guard.applied(&undo.tag, from);
+        self.guard.pass("after-held");
         say(&format!("{} applied: {}; held from {from}", undo.tag, undo.action));
         let deadline = hold_nanos.map(|hold| from.saturating_add(hold));
         self.active.insert(undo.tag.clone(), Active { undo: undo.clone(), grip, from, deadline });
@@ -147,7 +162,10 @@ impl Holder {
             done.held = Some(Held { from: active.from, to: clock::boottime_nanos() });
             active.grip
         });
+        self.guard.pass("before-revert");
+        self.guard.busy();
         done.failure = self.release(undo, grip).err();
+        self.guard.pass("after-revert");
         Some((done, self.rest(undo)))
     }
 
@@ -184,7 +202,7 @@ impl Holder {
             }
         } else {
             self.failed.remove(tag);
-            self.guard.release(tag);
+            self.guard.release(tag, done.held, Some(done.by));
         }
         if self.done_order.len() > DONE {
             let oldest = self.done_order.pop_front();

@@ -5,9 +5,12 @@
 
 pub mod deeds;
 pub mod ends;
+pub mod failpoint;
 pub mod guard;
 pub mod holder;
 pub mod input;
+pub mod journal;
+pub mod leftovers;
 pub mod log;
 pub mod output;
 pub mod protocol;

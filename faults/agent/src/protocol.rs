@@ -93,6 +93,9 @@ pub struct Config {
     /// Unix stream socket of the nodes' name server, if there is one that can mislead.
     #[serde(default)]
     pub resolver: Option<PathBuf>,
+    /// Folder of the agent's own journal; without one nothing outlives an agent that dies together with its guard.
+    #[serde(default)]
+    pub journal: Option<PathBuf>,
 }
 
 /// A node and where it is.
@@ -221,6 +224,8 @@ pub enum By {
     StdinClosed,
     /// The agent, because it was told to end by a signal.
     Signal,
+    /// The agent, because it has lost its guard and cannot start another.
+    Unguarded,
 }
 
 impl fmt::Display for By {
@@ -231,6 +236,7 @@ impl fmt::Display for By {
             Self::Lease => "lease",
             Self::StdinClosed => "stdin closed",
             Self::Signal => "signal",
+            Self::Unguarded => "unguarded",
         })
     }
 }

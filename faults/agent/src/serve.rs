@@ -159,6 +159,13 @@ impl Server {
     fn turn(&mut self) {
         let Some(stage) = &mut self.stage else { return };
         stage.holder.turn();
+        let unguarded = match stage.holder.tend() {
+            Ok(()) => Vec::new(),
+            Err(refusal) => {
+                say(&format!("{refusal}: everything is undone, because nothing would undo it at the agent's death"));
+                stage.holder.active()
+            }
+        };
         let overdue = stage.holder.overdue();
         let silence = clock::boottime_nanos().saturating_sub(self.heard.load(Ordering::Relaxed));
         let abandoned = if silence >= stage.lease { stage.holder.active() } else { Vec::new() };
@@ -167,6 +174,9 @@ impl Server {
         }
         for undo in abandoned {
             self.revert(&undo, By::Lease, None);
+        }
+        for undo in unguarded {
+            self.revert(&undo, By::Unguarded, None);
         }
     }
 

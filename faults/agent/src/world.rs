@@ -7,7 +7,7 @@ use firedrill_core::cluster::{NodeName, ProcessName};
 use firedrill_sys::nft::{self, Keeper};
 use firedrill_sys::process::{self, NetnsId, Process};
 
-use crate::protocol::{Config, Refusal, RefusalKind, Site, TAG};
+use crate::protocol::{Config, NodeSite, Refusal, RefusalKind, Site, TAG};
 
 /// A configuration whose namespaces exist.
 #[derive(Debug)]
@@ -22,20 +22,33 @@ pub struct World {
 impl World {
     /// Checks a configuration. Looks at its namespaces and changes nothing.
     pub fn new(config: Config) -> Result<Self, Refusal> {
-        if !is_tag(&config.tag_prefix) {
-            let what = format!("`{}` is no prefix for tags: it must begin with {TAG}", config.tag_prefix);
-            return Err(Refusal::new(RefusalKind::Malformed, what));
-        }
-        if config.lease_nanos == 0 {
-            return Err(Refusal::new(RefusalKind::Malformed, "a lease of 0 would hold nothing"));
-        }
         let mut netns = BTreeMap::new();
         for node in &config.nodes {
             let id = NetnsId::of_file(&node.site.netns)
                 .map_err(|error| Refusal::system(format!("network namespace of {}", node.name), &error))?;
             netns.insert(node.name.clone(), id);
         }
-        Ok(Self { config, keeper: nft::keeper(), netns })
+        Self { config, keeper: nft::keeper(), netns }.checked()
+    }
+
+    /// For undoing what an agent that is gone has left, of whose namespaces some may be gone too: with them went what ran
+    /// there.
+    pub fn of_leftovers(config: Config) -> Result<Self, Refusal> {
+        let found = |node: &NodeSite| Some((node.name.clone(), NetnsId::of_file(&node.site.netns).ok()?));
+        let netns = config.nodes.iter().filter_map(found).collect();
+        Self { config, keeper: nft::keeper(), netns }.checked()
+    }
+
+    fn checked(self) -> Result<Self, Refusal> {
+        let refuse = |what: String| Err(Refusal::new(RefusalKind::Malformed, what));
+        if !is_tag(&self.config.tag_prefix) {
+            let prefix = &self.config.tag_prefix;
+            return refuse(format!("`{prefix}` is no prefix for tags: it must begin with {TAG}"));
+        }
+        if self.config.lease_nanos == 0 {
+            return refuse("a lease of 0 would hold nothing".to_owned());
+        }
+        Ok(self)
     }
 
     /// Where an end of a link is.
@@ -49,10 +62,12 @@ impl World {
 
     /// The living processes of a node, or those of a name, parents first.
     pub fn processes(&self, node: &NodeName, name: Option<&ProcessName>) -> Result<Vec<Process>, Refusal> {
-        let netns = self
-            .netns
-            .get(node)
-            .ok_or_else(|| Refusal::new(RefusalKind::NoTarget, format!("there is no node {node} here")))?;
+        let Some(netns) = self.netns.get(node) else {
+            if self.config.nodes.iter().any(|known| known.name == *node) {
+                return Ok(Vec::new());
+            }
+            return Err(Refusal::new(RefusalKind::NoTarget, format!("there is no node {node} here")));
+        };
         let mut found =
             process::in_netns(*netns).map_err(|error| Refusal::system(format!("processes of {node}"), &error))?;
         found.retain(|process| name.is_none_or(|name| process.is_called(&name.0)));

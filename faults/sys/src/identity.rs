@@ -68,6 +68,12 @@ pub fn boot_id() -> io::Result<String> {
     Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
 }
 
+/// A namespace of the calling process (`net`, `pid`…) in words, as `/proc/self/ns` has it: `net:[4026531840]`. Equal words
+/// are one namespace.
+pub fn own_namespace(kind: &str) -> io::Result<String> {
+    Ok(fs::read_link(format!("/proc/self/ns/{kind}"))?.to_string_lossy().into_owned())
+}
+
 fn gone(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::ESRCH)
 }

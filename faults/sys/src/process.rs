@@ -158,14 +158,21 @@ impl EndSignals {
     }
 }
 
-/// Starts the program of this process once more, with `argument`, a pipe as its standard input and no standard output,
-/// in a process group of its own.
+/// Starts the program of this process once more, with `arguments` and pipes as its standard input and output, in a process
+/// group of its own.
 #[expect(clippy::disallowed_methods, reason = "this crate is where commands belong")]
-pub fn start_self(argument: &str) -> io::Result<Child> {
+pub fn start_self(arguments: &[&str]) -> io::Result<Child> {
     use std::os::unix::process::CommandExt;
     let mut command = Command::new("/proc/self/exe");
-    command.arg0("firedrill-agent").arg(argument).process_group(0);
-    command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn()
+    command.arg0("firedrill-agent").args(arguments).process_group(0);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()
+}
+
+/// Ends the calling process at once with SIGKILL, as somebody else might at any moment.
+pub fn die() -> ! {
+    // SIGKILL of oneself cannot be refused, and is taken before the call returns.
+    let sent = nix::sys::signal::kill(Pid::this(), Signal::SIGKILL);
+    unreachable!("the kernel has let a killed process go on: {sent:?}")
 }
 
 #[cfg(test)]

@@ -28,7 +28,13 @@ pub(crate) struct Agent {
 impl Agent {
     /// Starts the agent in the switch and says nothing yet.
     pub(crate) fn silent(world: &World) -> Self {
+        Self::failing(world, "")
+    }
+
+    /// The same, and it dies at that point; see `failpoint.rs`.
+    pub(crate) fn failing(world: &World, point: &str) -> Self {
         let mut command = world.switch.command(env!("CARGO_BIN_EXE_firedrill-agent"));
+        command.env("FIREDRILL_FAILPOINT", point);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the agent starts");
         let stdout = BufReader::new(child.stdout.take().expect("a pipe"));
         let (sender, lines) = channel();
@@ -46,7 +52,12 @@ impl Agent {
 
     /// Starts the agent and says hello.
     pub(crate) fn start(world: &World, lease: Duration) -> Self {
-        let mut agent = Self::silent(world);
+        Self::silent(world).greeted(world, lease)
+    }
+
+    /// Says hello.
+    pub(crate) fn greeted(self, world: &World, lease: Duration) -> Self {
+        let mut agent = self;
         let answer = agent.ask(Ask::Hello { version: VERSION, config: world.config(lease) });
         assert!(matches!(answer, Answer::Hello { version: VERSION, .. }), "{answer:?}");
         agent
@@ -154,6 +165,20 @@ impl Agent {
     pub(crate) fn kill_9(&mut self) {
         self.child.kill().expect("killed");
         self.exit();
+    }
+
+    /// Its guard's process id.
+    pub(crate) fn guard(&self) -> Option<i32> {
+        let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.pid())).ok()?;
+        let pids = children.split_whitespace().filter_map(|pid| pid.parse().ok());
+        pids.into_iter().find(|pid: &i32| {
+            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            line.ends_with(b"\0guard\0")
+        })
+    }
+
+    pub(crate) fn signal(pid: i32, signal: nix::sys::signal::Signal) {
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).expect("sent");
     }
 
     pub(crate) fn exit(&mut self) -> ExitStatus {

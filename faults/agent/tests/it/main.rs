@@ -5,4 +5,5 @@ mod cut;
 mod holding;
 mod processes;
 mod protocol;
+mod watch;
 mod world;

@@ -2,7 +2,7 @@
 
 use std::os::unix::process::ExitStatusExt;
 
-use firedrill_agent::protocol::{Answer, Ask, By, RefusalKind};
+use firedrill_agent::protocol::{Ask, By, RefusalKind};
 use firedrill_core::action::{Action, Presence};
 use firedrill_core::cluster::ProcessName;
 
@@ -221,5 +221,7 @@ fn a_failed_restart_is_an_error_and_can_be_tried_again() {
     assert!(!agent.exit().success());
     let mut second = Agent::start(&world, LONG);
     second.sees(&paused, Presence::Absent);
-    assert!(matches!(second.ask(Ask::Bye), Answer::Bye));
+    // What is still not undone is the next agent's too.
+    assert_eq!(refusal(second.ask(Ask::Bye)).kind, RefusalKind::System);
+    assert_eq!(asked.lock().expect("the log").last().map(String::as_str), Some("ensure n1"));
 }

@@ -144,6 +144,7 @@ impl World {
             clients: Some(site(NODES + 1)),
             starter: self.starter.clone(),
             resolver: None,
+            journal: Some(self.folder.path().join("journals")),
         }
     }
 
@@ -163,6 +164,14 @@ impl World {
     pub(crate) fn processes(&self, number: u8) -> Vec<Process> {
         let id = NetnsId::of_file(&self.end(number).path()).expect("the namespace");
         in_netns(id).expect("processes")
+    }
+
+    /// Ends what runs on a node.
+    pub(crate) fn end_all(&self, number: u8) {
+        for process in self.processes(number) {
+            firedrill_sys::process::signal(process.pid, process.start, 9).expect("killed");
+        }
+        wait("all have ended", || self.processes(number).is_empty().then_some(()));
     }
 
     /// Who is in the switch: the agent and its guard.

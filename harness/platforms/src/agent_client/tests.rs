@@ -73,6 +73,7 @@ fn config() -> Config {
         clients: None,
         starter: None,
         resolver: None,
+        journal: None,
     }
 }
 

@@ -22,7 +22,7 @@ use super::control::Control;
 use super::dial::current;
 use super::records::{self, Purpose, Record};
 use super::template::Template;
-use super::wire::{self, Ask, CLIENTS, CLIENTS_ADDRESS, LabConfig, NodeConfig, STARTER};
+use super::wire::{self, Ask, CLIENTS, CLIENTS_ADDRESS, JOURNAL_FOLDER, JOURNALS, LabConfig, NodeConfig, STARTER};
 use super::{Lab, Made, files, init, not_started, preflight};
 use crate::agent_client::AgentClient;
 
@@ -94,6 +94,7 @@ impl Lab {
         for node in &self.request.nodes {
             fs::create_dir_all(logs.join(node.as_str()))?;
         }
+        fs::create_dir_all(lab_dir.join(JOURNAL_FOLDER))?;
         let config = self.config(lab_dir, record, logs)?;
         let text = serde_json::to_vec(&config).map_err(io::Error::other)?;
         fs::write(lab_dir.join(wire::CONFIG_FILE), text)?;
@@ -116,6 +117,7 @@ impl Lab {
         let accounts = if dirs::is_root() { Some(files::accounts(&self.recipe)?) } else { None };
         Ok(LabConfig {
             logs,
+            journals: lab_dir.join(JOURNAL_FOLDER),
             nodes: nodes.collect(),
             units: self.recipe.units.clone(),
             accounts,
@@ -158,6 +160,7 @@ impl Lab {
             clients: Some(site(CLIENTS, CLIENTS_ADDRESS)),
             starter: Some(STARTER.into()),
             resolver: None,
+            journal: Some(JOURNALS.into()),
         }
     }
 

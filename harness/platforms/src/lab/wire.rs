@@ -15,6 +15,10 @@ pub(crate) const LAB_RUN: &str = "/run/firedrill";
 pub(crate) const NAMESPACES: &str = "/run/firedrill/ns";
 /// The socket at which a process of the lab may ask init to start a node's units again.
 pub(crate) const STARTER: &str = "/run/firedrill/init.sock";
+/// Where the agent keeps its journal, a folder of the host's shown there.
+pub(crate) const JOURNALS: &str = "/run/firedrill/journals";
+/// The folder of the agent's journals, in the lab's folder.
+pub(crate) const JOURNAL_FOLDER: &str = "journals";
 /// Name of the clients' network namespace, and of its link at the switch after a `v`.
 pub(crate) const CLIENTS: &str = "clients";
 /// Name of the observers' network namespace.
@@ -31,6 +35,8 @@ pub(crate) const CONFIG_FILE: &str = "config.json";
 pub(crate) struct LabConfig {
     /// Where logs go: `<logs>/<node>/<unit>.log`.
     pub(crate) logs: PathBuf,
+    /// The folder of the agent's journals.
+    pub(crate) journals: PathBuf,
     /// The nodes.
     pub(crate) nodes: Vec<NodeConfig>,
     /// What runs.

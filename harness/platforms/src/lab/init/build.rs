@@ -17,7 +17,7 @@ use firedrill_sys::{ip, mounts};
 
 use crate::lab::doing;
 use crate::lab::wire::{
-    CLIENTS, CLIENTS_ADDRESS, CONTROL, CONTROL_ADDRESS, LAB_RUN, LabConfig, NAMESPACES, NodeConfig, STARTER,
+    CLIENTS, CLIENTS_ADDRESS, CONTROL, CONTROL_ADDRESS, JOURNALS, LAB_RUN, LabConfig, NAMESPACES, NodeConfig, STARTER,
 };
 
 /// The lab's places, as init keeps them.
@@ -68,6 +68,7 @@ pub(super) fn build(config: &LabConfig) -> io::Result<Places> {
         let logs = config.logs.join(node.name.as_str());
         folders.push((File::open(&node.home).map_err(doing(&node.home.display()))?, logs));
     }
+    let journals = File::open(&config.journals).map_err(doing(&config.journals.display()))?;
     let mut opened = Vec::new();
     for (home, logs) in folders {
         opened.push((home, File::open(&logs).map_err(doing(&logs.display()))?));
@@ -75,6 +76,8 @@ pub(super) fn build(config: &LabConfig) -> io::Result<Places> {
     mounts::proc(Path::new("/proc")).map_err(doing("mount /proc"))?;
     mounts::tmpfs(Path::new("/run"), 0o755).map_err(doing("mount /run"))?;
     fs::create_dir_all(NAMESPACES)?;
+    fs::create_dir_all(JOURNALS)?;
+    mounts::bind(&open_path(&journals), Path::new(JOURNALS)).map_err(doing("show the agent's journals"))?;
     namespaces::set_host_name("switch")?;
     let switch = namespaces::open_own(Kind::Net)?;
     let networks = build_network(config, &switch)?;

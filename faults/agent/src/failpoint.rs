@@ -1,0 +1,40 @@
+//! Places at which the agent or its guard can be made to die, between any two steps of journal, apply and revert: by
+//! `FIREDRILL_FAILPOINT=<point>` in debug builds, or `<point>,guard` for the agent and its guard together. In release
+//! builds nothing of it is left.
+
+use firedrill_sys::identity::Identity;
+
+/// The points that the agent passes, in the order in which an action passes them.
+pub const OF_AGENT: [&str; 11] = [
+    "before-journal",
+    "after-journal",
+    "after-guard",
+    "mid-apply",
+    "after-apply",
+    "after-held",
+    "before-revert",
+    "mid-revert",
+    "after-revert",
+    "before-release",
+    "after-release",
+];
+
+/// The points that the guard passes once its agent has died.
+pub const OF_GUARD: [&str; 3] = ["guard-before-undo", "guard-after-undo", "guard-after-release"];
+
+/// Dies here if so asked; `guard` goes first if it is asked too.
+pub fn at(point: &str, guard: Option<Identity>) {
+    if !cfg!(debug_assertions) {
+        return;
+    }
+    let Ok(asked) = std::env::var("FIREDRILL_FAILPOINT") else { return };
+    let (name, both) = asked.strip_suffix(",guard").map_or((asked.as_str(), false), |name| (name, true));
+    if name != point {
+        return;
+    }
+    if let (Some(guard), true) = (guard, both) {
+        // A guard that cannot be killed makes the test that asked fail.
+        drop(guard.kill());
+    }
+    firedrill_sys::process::die();
+}
