@@ -11,6 +11,7 @@ use firedrill_core::seed::Seed;
 use firedrill_core::select::minority_of;
 use firedrill_core::timeline::{Entry, Misplaced, Slot, slots};
 use firedrill_core::units::human;
+use firedrill_core::workload::WorkloadEntry;
 
 use crate::Context;
 use crate::fault::Draft;
@@ -27,6 +28,7 @@ pub(crate) fn check(
         process(context, cluster, fault);
         deeds(context, cluster, fault);
     }
+    operations(context, cluster, load);
     let placed = timeline(context, faults);
     outlasting(context, load, faults, &placed);
     let plans: Vec<Option<FaultPlan>> = faults.iter().map(|fault| plan(context, &cluster.nodes, fault)).collect();
@@ -43,6 +45,19 @@ fn process(context: &Context<'_>, cluster: &cluster::Draft, fault: &Draft) {
         let message = format!("the system has no process `{process}`");
         context.unknown(place.clone(), message, &process.0, &names);
     }
+}
+
+/// The system's clients must be able to perform what the workload issues.
+fn operations(context: &Context<'_>, cluster: &cluster::Draft, load: &load::Draft) {
+    let (Some(system), Some(workload)) = (cluster.entry, load.entry) else { return };
+    let can = |entry: &WorkloadEntry| entry.ops.iter().all(|op| system.performs.contains(op));
+    if can(workload) {
+        return;
+    }
+    let others: Vec<&str> =
+        context.registries.workloads.iter().filter(|entry| can(entry)).map(|entry| entry.kind).collect();
+    let message = format!("the system {} cannot perform the workload {}", system.name, workload.kind);
+    context.note(load.kind_place.clone(), message, format!("it can perform: {}", others.join(", ")));
 }
 
 /// The platform must be able to do, and the system to bear, what the fault needs.

@@ -20,6 +20,8 @@ const ROUTES: [(&str, RouteKind); 2] = [("router", RouteKind::Router), ("direct"
 /// `[workload]` as far as it could be read.
 pub(crate) struct Draft {
     pub(crate) entry: Option<&'static WorkloadEntry>,
+    /// Where its kind is written.
+    pub(crate) kind_place: std::ops::Range<usize>,
     workload: Option<Box<dyn WorkloadSpec>>,
     clients: u32,
     pace: Pace,
@@ -58,6 +60,7 @@ impl FromValue for Written {
 pub(crate) fn read(context: &Context<'_>, root: &mut Fields<'_, '_>) -> Draft {
     let mut draft = Draft {
         entry: None,
+        kind_place: 0..0,
         workload: None,
         clients: DEFAULT_CLIENTS,
         pace: Pace::Open(DEFAULT_RATE),
@@ -81,6 +84,7 @@ pub(crate) fn read(context: &Context<'_>, root: &mut Fields<'_, '_>) -> Draft {
     draft.timeout = context.span_of_time(&mut fields, "timeout").map_or(DEFAULT_TIMEOUT, |placed| placed.value);
     draft.duration = context.span_of_time(&mut fields, "duration");
     let Some(kind) = kind else { return draft };
+    draft.kind_place = kind.span.clone();
     draft.entry = workloads.iter().find(|entry| entry.kind == kind.value);
     if let Some(entry) = draft.entry {
         draft.workload = context.plugged(&mut fields, entry.parse);

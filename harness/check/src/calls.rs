@@ -7,10 +7,11 @@ use firedrill_core::record::Recorded;
 use firedrill_core::time::RunTime;
 
 /// Whether the call writes what checks count. Making the ledger is setup and does not count.
-pub(crate) const fn is_write(call: &Call) -> bool {
-    match call.op {
+pub(crate) fn is_write(call: &Call) -> bool {
+    match &call.op {
         Op::Insert { .. } => true,
-        Op::CreateLedger | Op::Scan => false,
+        Op::Txn(steps) => steps.iter().any(|step| step.writes()),
+        Op::CreateLedger | Op::CreateStore { .. } | Op::Scan => false,
     }
 }
 

@@ -16,8 +16,11 @@ pub mod recovery;
 pub mod run;
 pub mod txn;
 
+mod bank;
 mod calls;
 mod hash;
+mod isolation;
+mod linearizable;
 mod no_acked_loss;
 mod progress;
 mod replicas_converge;
@@ -33,8 +36,15 @@ pub use recovery::recovery;
 pub use run::{clean, load_record, run_finding};
 
 /// Every check, in alphabetical order.
-pub static CHECKS: &[CheckEntry] =
-    &[no_acked_loss::ENTRY, progress::ENTRY, replicas_converge::ENTRY, single_writer::ENTRY];
+pub static CHECKS: &[CheckEntry] = &[
+    bank::ENTRY,
+    isolation::ENTRY,
+    linearizable::ENTRY,
+    no_acked_loss::ENTRY,
+    progress::ENTRY,
+    replicas_converge::ENTRY,
+    single_writer::ENTRY,
+];
 
 /// The example of the README, so that it cannot lie.
 #[cfg(doctest)]

@@ -13,6 +13,7 @@
 mod column;
 mod decode;
 mod encode;
+mod txn;
 
 pub use decode::{DecodeError, Decoded, decode};
 pub use encode::{BLOCK_BYTES, HistoryEncoder};
@@ -44,13 +45,13 @@ enum Column {
     Strings,
     /// Process ids.
     Process,
-    /// A tag, for inserts the difference to the row before.
+    /// A tag, for inserts the difference to the row before, for transactions a count and their steps.
     Op,
     /// Difference to the due time before.
     Due,
     /// Difference to the due time of the same call.
     Invoked,
-    /// A tag; if completed the difference to the invocation, then a reason or the rows.
+    /// A tag; if completed the difference to the invocation, then a reason, the rows or the answers.
     Outcome,
     /// 0 is the router, else 1 + the number of the node's name.
     Route,
@@ -102,6 +103,8 @@ mod op_tag {
     pub(super) const CREATE_LEDGER: u8 = 0;
     pub(super) const INSERT: u8 = 1;
     pub(super) const SCAN: u8 = 2;
+    pub(super) const CREATE_STORE: u8 = 3;
+    pub(super) const TXN: u8 = 4;
 }
 
 /// Tags of [`Column::Outcome`].
@@ -111,6 +114,27 @@ mod outcome_tag {
     pub(super) const ROWS: u8 = 2;
     pub(super) const FAIL: u8 = 3;
     pub(super) const INFO: u8 = 4;
+    pub(super) const ANSWERS: u8 = 5;
+}
+
+/// Tags of the steps of a transaction, in [`Column::Op`].
+mod step_tag {
+    pub(super) const APPEND: u8 = 0;
+    pub(super) const LIST: u8 = 1;
+    pub(super) const WRITE: u8 = 2;
+    pub(super) const READ: u8 = 3;
+    pub(super) const COMPARE: u8 = 4;
+    pub(super) const TRANSFER: u8 = 5;
+    pub(super) const BALANCE: u8 = 6;
+}
+
+/// Tags of the answers of a transaction, in [`Column::Outcome`].
+mod answer_tag {
+    pub(super) const DONE: u8 = 0;
+    pub(super) const REFUSED: u8 = 1;
+    pub(super) const NOTHING: u8 = 2;
+    pub(super) const VALUE: u8 = 3;
+    pub(super) const LIST: u8 = 4;
 }
 
 /// Tags of [`Column::Epoch`] and [`Column::Receipt`].

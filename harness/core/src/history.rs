@@ -45,6 +45,121 @@ pub enum Op {
     },
     /// Reads every row of the ledger.
     Scan,
+    /// Makes the empty store for transactions, with so many accounts of so much each. Safe to repeat.
+    CreateStore {
+        /// How many accounts, numbered from 0.
+        accounts: u64,
+        /// What each holds at first.
+        balance: u64,
+    },
+    /// Performs these steps in order, all of them or none.
+    Txn(Arc<[Step]>),
+}
+
+/// One step of a transaction. What is written to a key is never written to it again, but for [`Step::Compare`] and
+/// [`Step::Transfer`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(tag = "step", rename_all = "kebab-case")]
+pub enum Step {
+    /// Adds a value to the end of a key's list.
+    Append {
+        /// The key.
+        key: u64,
+        /// The value.
+        value: u64,
+    },
+    /// Reads a key's list.
+    List {
+        /// The key.
+        key: u64,
+    },
+    /// Writes a key's register.
+    Write {
+        /// The key.
+        key: u64,
+        /// The value.
+        value: u64,
+    },
+    /// Reads a key's register.
+    Read {
+        /// The key.
+        key: u64,
+    },
+    /// Writes `to` if the register holds `from`.
+    Compare {
+        /// The key.
+        key: u64,
+        /// What it must hold.
+        from: u64,
+        /// What it is to hold.
+        to: u64,
+    },
+    /// Moves money from one account to another, if the first has so much.
+    Transfer {
+        /// Whose balance becomes less.
+        from: u64,
+        /// Whose becomes more.
+        to: u64,
+        /// By so much.
+        amount: u64,
+    },
+    /// Reads the balance of an account.
+    Balance {
+        /// The account.
+        account: u64,
+    },
+}
+
+impl Step {
+    /// Whether it may change something.
+    pub const fn writes(self) -> bool {
+        match self {
+            Self::Append { .. } | Self::Write { .. } | Self::Compare { .. } | Self::Transfer { .. } => true,
+            Self::List { .. } | Self::Read { .. } | Self::Balance { .. } => false,
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Append { key, value } => write!(f, "append {value} to {key}"),
+            Self::List { key } => write!(f, "list {key}"),
+            Self::Write { key, value } => write!(f, "write {value} to {key}"),
+            Self::Read { key } => write!(f, "read {key}"),
+            Self::Compare { key, from, to } => write!(f, "set {key} from {from} to {to}"),
+            Self::Transfer { from, to, amount } => write!(f, "transfer {amount} from {from} to {to}"),
+            Self::Balance { account } => write!(f, "balance of {account}"),
+        }
+    }
+}
+
+/// The kinds of operation, by which a system says what its clients can perform.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OpKind {
+    /// [`Step::Transfer`] and [`Step::Balance`], several in one transaction.
+    Bank,
+    /// [`Op::CreateLedger`], [`Op::Insert`] and [`Op::Scan`].
+    Ledger,
+    /// [`Step::Append`] and [`Step::List`], several in one transaction.
+    Lists,
+    /// [`Step::Write`], [`Step::Read`] and [`Step::Compare`], one in a transaction.
+    Register,
+    /// [`Step::Write`] and [`Step::Read`], several in one transaction.
+    Registers,
+}
+
+impl fmt::Display for OpKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Bank => "bank",
+            Self::Ledger => "ledger",
+            Self::Lists => "lists",
+            Self::Register => "register",
+            Self::Registers => "registers",
+        })
+    }
 }
 
 impl fmt::Display for Op {
@@ -53,6 +168,8 @@ impl fmt::Display for Op {
             Self::CreateLedger => f.write_str("create ledger"),
             Self::Insert { row } => write!(f, "insert {row}"),
             Self::Scan => f.write_str("scan"),
+            Self::CreateStore { .. } => f.write_str("create store"),
+            Self::Txn(steps) => f.write_str(&steps.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")),
         }
     }
 }
@@ -65,6 +182,22 @@ pub enum Reply {
     Done,
     /// The rows read, in ascending order.
     Rows(Vec<u64>),
+    /// What each step of a transaction returned.
+    Answers(Vec<Answer>),
+}
+
+/// What a step returned.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Answer {
+    /// Nothing but that it is done.
+    Done,
+    /// It found another value, or too little money, and changed nothing.
+    Refused,
+    /// What the register or the account holds; `None` if nothing was ever written.
+    Value(Option<u64>),
+    /// What the list holds, in its order.
+    List(Vec<u64>),
 }
 
 /// What the client learnt. An error is *fail* only when the operation certainly did not happen.

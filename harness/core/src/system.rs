@@ -12,7 +12,7 @@ use thiserror::Error;
 use crate::action::{Action, Deed, Effect};
 use crate::cluster::{ClusterView, Epoch, NodeName, Position, ProcessName};
 use crate::event::Event;
-use crate::history::{EpochSwitch, Op, Outcome, Route};
+use crate::history::{EpochSwitch, Op, OpKind, Outcome, Route};
 use crate::platform::{Dialer, Vantage};
 use crate::spec::Fields;
 use crate::time::{Clock, RunTime};
@@ -102,6 +102,8 @@ pub struct SystemEntry {
     /// Reads the options table (absent reads as empty) for so many nodes. Takes every key it knows before it
     /// returns, also after a mistake, because what is left is reported as unknown. `None` after noting one.
     pub parse: ParseSystem,
+    /// The kinds of operation its clients can perform.
+    pub performs: &'static [OpKind],
     /// Platforms it runs on.
     pub platforms: &'static [&'static str],
     /// Deeds it cannot bear or that have no meaning for it, with the reason.

@@ -1,6 +1,6 @@
 //! What operations clients issue. Knows no system.
 
-use crate::history::{Call, Op, ProcessId};
+use crate::history::{Call, Op, OpKind, ProcessId};
 use crate::seed::ChaCha8Rng;
 use crate::spec::Fields;
 
@@ -30,6 +30,8 @@ pub struct WorkloadEntry {
     pub summary: &'static str,
     /// A `[workload]` section that parses.
     pub example: &'static str,
+    /// The kinds of operation it issues; a system must perform all of them.
+    pub ops: &'static [OpKind],
     /// Checks that make sense of its history.
     pub checks: &'static [&'static str],
     /// Reads its own keys (the common ones are already taken). Takes every key it

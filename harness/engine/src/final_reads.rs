@@ -83,7 +83,8 @@ pub(crate) async fn take(
     recorder.event(Event::Settled { met, seen });
     reading();
     let mut finals = Finals::default();
-    for node in &scenario.cluster.nodes {
+    let scans = scenario.load.workload.open().finale().contains(&Op::Scan);
+    for node in scenario.cluster.nodes.iter().filter(|_| scans) {
         finals.reads.push(read(scenario, &dialer, clock, node, settled.as_ref().ok()).await);
     }
     let primary = settled.ok().and_then(|view| view.primary().map(|node| node.name.clone()));
@@ -113,7 +114,7 @@ async fn read(
         let completion = client.invoke(&Op::Scan).await;
         match completion.outcome {
             Outcome::Ok(Reply::Rows(rows)) => Ok((rows, completion.epoch, completion.receipt)),
-            Outcome::Ok(Reply::Done) => Err("the scan returned no rows".to_owned()),
+            Outcome::Ok(Reply::Done | Reply::Answers(_)) => Err("the scan returned no rows".to_owned()),
             Outcome::Fail(why) | Outcome::Info(why) => Err(why.to_string()),
         }
     };

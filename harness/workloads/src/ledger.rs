@@ -3,7 +3,7 @@
 //! So every acknowledged row must be there at the end, a row that is there was written, and absence of a row of unknown
 //! outcome proves that it did not happen.
 
-use firedrill_core::history::{Op, ProcessId};
+use firedrill_core::history::{Op, OpKind, ProcessId};
 use firedrill_core::seed::ChaCha8Rng;
 use firedrill_core::spec::Fields;
 use firedrill_core::workload::{Workload, WorkloadEntry, WorkloadSpec};
@@ -19,6 +19,7 @@ clients = 16
 rate    = "400/s"
 routes  = ["router", "direct"]
 "#,
+    ops: &[OpKind::Ledger],
     checks: &["no-acked-loss", "progress", "replicas-converge", "single-writer"],
     parse,
 };

@@ -9,7 +9,7 @@ use firedrill_core::action::{Action, Deed};
 use firedrill_core::check::{Check, CheckEntry, Finding, Question};
 use firedrill_core::cluster::{ClusterView, NodeName, ProcessName};
 use firedrill_core::fault::{Fault, FaultEntry, FaultPlan, Hold, HoldRule, PlanError, PlanInput, Step};
-use firedrill_core::history::{EpochSwitch, Op, ProcessId, Route};
+use firedrill_core::history::{EpochSwitch, Op, OpKind, ProcessId, Route};
 use firedrill_core::platform::{Dialer, Missing, Offer, OpenRequest, Platform, PlatformEntry, Survey, Vantage};
 use firedrill_core::record::Recorded;
 use firedrill_core::seed::ChaCha8Rng;
@@ -154,6 +154,7 @@ static SYSTEMS: &[SystemEntry] = &[
         summary: "",
         example: "",
         parse: patroni,
+        performs: &[OpKind::Ledger],
         platforms: &["lab", "kites"],
         refuses: &[],
     },
@@ -162,6 +163,7 @@ static SYSTEMS: &[SystemEntry] = &[
         summary: "",
         example: "",
         parse: sim,
+        performs: &[OpKind::Ledger],
         platforms: &["sim"],
         refuses: &[(Deed::PauseProcess, "it has no processes")],
     },
@@ -226,6 +228,7 @@ static WORKLOADS: &[WorkloadEntry] = &[WorkloadEntry {
     kind: "ledger",
     summary: "",
     example: "",
+    ops: &[OpKind::Ledger],
     checks: &["no-acked-loss", "progress", "replicas-converge", "single-writer"],
     parse: |_| Some(Box::new(FakeWorkload)),
 }];

@@ -9,6 +9,7 @@ mod export;
 mod jepsen;
 mod pair;
 mod porcupine;
+mod recorded;
 mod value;
 
 use std::fmt;
@@ -19,6 +20,7 @@ use thiserror::Error;
 pub use edn::{parse_edn, parse_json};
 pub use export::{to_edn, to_json_lines};
 pub use pair::{Call, calls};
+pub use recorded::{Form, from_calls};
 pub use value::Value;
 
 /// A history as its file has it.
@@ -41,6 +43,8 @@ pub enum Format {
     PorcupineLog,
     /// The key-value histories of Porcupine: EDN maps with a `:key`.
     PorcupineKv,
+    /// Calls of a run of firedrill's own.
+    Recorded,
 }
 
 impl fmt::Display for Format {
@@ -50,6 +54,7 @@ impl fmt::Display for Format {
             Self::JepsenJson => "Jepsen JSON lines",
             Self::PorcupineLog => "Porcupine's etcd log",
             Self::PorcupineKv => "Porcupine's key-value text",
+            Self::Recorded => "a run of firedrill",
         })
     }
 }

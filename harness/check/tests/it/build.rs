@@ -193,9 +193,9 @@ impl Build {
     pub(crate) fn acked_rows(&self) -> Vec<u64> {
         let acked = self.run.calls.iter().filter(|call| call.acked().is_some());
         let mut rows: Vec<u64> = acked
-            .filter_map(|call| match call.op {
-                Op::Insert { row } => Some(row),
-                Op::CreateLedger | Op::Scan => None,
+            .filter_map(|call| match &call.op {
+                Op::Insert { row } => Some(*row),
+                Op::CreateLedger | Op::Scan | Op::CreateStore { .. } | Op::Txn(_) => None,
             })
             .collect();
         rows.sort_unstable();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use super::column::Cursor;
-use super::{BLOCK_HEADER, Column, HEADER, MAGIC, SKIPPABLE, VERSION, block_crc, op_tag, option_tag, outcome_tag};
+use super::{BLOCK_HEADER, Column, HEADER, MAGIC, SKIPPABLE, VERSION, block_crc, op_tag, option_tag, outcome_tag, txn};
 use crate::cluster::{Epoch, NodeName, Position};
 use crate::history::{Call, Op, Outcome, ProcessId, Reply, Route};
 use crate::time::RunTime;
@@ -194,6 +194,11 @@ impl<'a> Columns<'a> {
                 Some(Op::Insert { row: self.last_row })
             }
             op_tag::SCAN => Some(Op::Scan),
+            op_tag::CREATE_STORE => {
+                let accounts = self.op.varint()?;
+                Some(Op::CreateStore { accounts, balance: self.op.varint()? })
+            }
+            op_tag::TXN => txn::steps(&mut self.op).map(|steps| Op::Txn(steps.into())),
             _ => None,
         }
     }
@@ -208,7 +213,8 @@ impl<'a> Columns<'a> {
         let at = RunTime::from_nanos(self.outcome.difference(invoked)?);
         let outcome = match tag {
             outcome_tag::DONE => Outcome::Ok(Reply::Done),
-            outcome_tag::ROWS => Outcome::Ok(Reply::Rows(self.rows()?)),
+            outcome_tag::ROWS => Outcome::Ok(Reply::Rows(txn::rows(&mut self.outcome)?)),
+            outcome_tag::ANSWERS => Outcome::Ok(Reply::Answers(txn::answers(&mut self.outcome)?)),
             outcome_tag::FAIL => Outcome::Fail(self.reason()?),
             outcome_tag::INFO => Outcome::Info(self.reason()?),
             _ => return None,
@@ -219,17 +225,6 @@ impl<'a> Columns<'a> {
     fn reason(&mut self) -> Option<Arc<str>> {
         let number = self.outcome.length()?;
         self.strings.get(number).map(|(text, _)| Arc::clone(text))
-    }
-
-    fn rows(&mut self) -> Option<Vec<u64>> {
-        let count = self.outcome.length()?;
-        let mut rows = Vec::new();
-        let mut base = 0;
-        for _ in 0..count {
-            base = self.outcome.difference(base)?;
-            rows.push(base);
-        }
-        Some(rows)
     }
 
     fn at_end(&self) -> bool {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::column::{put, put_difference};
-use super::{BLOCK_HEADER, Column, HEADER, MAGIC, VERSION, block_crc, op_tag, option_tag, outcome_tag};
+use super::{BLOCK_HEADER, Column, HEADER, MAGIC, VERSION, block_crc, op_tag, option_tag, outcome_tag, txn};
 use crate::cluster::NodeName;
 use crate::history::{Call, Op, Outcome, Reply, Route};
 
@@ -126,6 +126,15 @@ impl HistoryEncoder {
                 put_difference(column, *row, base);
             }
             Op::Scan => column.push(op_tag::SCAN),
+            Op::CreateStore { accounts, balance } => {
+                column.push(op_tag::CREATE_STORE);
+                put(column, *accounts);
+                put(column, *balance);
+            }
+            Op::Txn(steps) => {
+                column.push(op_tag::TXN);
+                txn::put_steps(column, steps);
+            }
         }
     }
 
@@ -137,6 +146,7 @@ impl HistoryEncoder {
         let (tag, reason) = match outcome {
             Outcome::Ok(Reply::Done) => (outcome_tag::DONE, None),
             Outcome::Ok(Reply::Rows(_)) => (outcome_tag::ROWS, None),
+            Outcome::Ok(Reply::Answers(_)) => (outcome_tag::ANSWERS, None),
             Outcome::Fail(why) => (outcome_tag::FAIL, Some(self.string(why))),
             Outcome::Info(why) => (outcome_tag::INFO, Some(self.string(why))),
         };
@@ -146,13 +156,10 @@ impl HistoryEncoder {
         if let Some(reason) = reason {
             put(column, reason);
         }
-        if let Outcome::Ok(Reply::Rows(rows)) = outcome {
-            put(column, u64::try_from(rows.len()).unwrap_or(u64::MAX));
-            let mut base = 0;
-            for row in rows {
-                put_difference(column, *row, base);
-                base = *row;
-            }
+        match outcome {
+            Outcome::Ok(Reply::Rows(rows)) => txn::put_rows(column, rows),
+            Outcome::Ok(Reply::Answers(answers)) => txn::put_answers(column, answers),
+            Outcome::Ok(Reply::Done) | Outcome::Fail(_) | Outcome::Info(_) => {}
         }
     }
 

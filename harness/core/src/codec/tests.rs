@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::cluster::{Epoch, NodeName, Position};
-use crate::history::{Call, Op, Outcome, ProcessId, Reply, Route};
+use crate::history::{Answer, Call, Op, Outcome, ProcessId, Reply, Route, Step};
 use crate::time::RunTime;
 
 fn node() -> impl Strategy<Value = NodeName> {
@@ -19,13 +19,41 @@ fn outcome() -> impl Strategy<Value = Outcome> {
     prop_oneof![
         Just(Outcome::Ok(Reply::Done)),
         vec(number(), 0..6).prop_map(|rows| Outcome::Ok(Reply::Rows(rows))),
+        vec(answer(), 0..4).prop_map(|answers| Outcome::Ok(Reply::Answers(answers))),
         ".{0,8}".prop_map(Outcome::fail),
         ".{0,8}".prop_map(Outcome::info),
     ]
 }
 
+fn answer() -> impl Strategy<Value = Answer> {
+    prop_oneof![
+        Just(Answer::Done),
+        Just(Answer::Refused),
+        option::of(number()).prop_map(Answer::Value),
+        vec(number(), 0..4).prop_map(Answer::List),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    (0..7_u8, number(), number(), number()).prop_map(|(kind, a, b, c)| match kind {
+        0 => Step::Append { key: a, value: b },
+        1 => Step::List { key: a },
+        2 => Step::Write { key: a, value: b },
+        3 => Step::Read { key: a },
+        4 => Step::Compare { key: a, from: b, to: c },
+        5 => Step::Transfer { from: a, to: b, amount: c },
+        _ => Step::Balance { account: a },
+    })
+}
+
 fn op() -> impl Strategy<Value = Op> {
-    prop_oneof![Just(Op::CreateLedger), number().prop_map(|row| Op::Insert { row }), Just(Op::Scan)]
+    prop_oneof![
+        Just(Op::CreateLedger),
+        number().prop_map(|row| Op::Insert { row }),
+        Just(Op::Scan),
+        (number(), number()).prop_map(|(accounts, balance)| Op::CreateStore { accounts, balance }),
+        vec(step(), 0..4).prop_map(|steps| Op::Txn(steps.into())),
+    ]
 }
 
 prop_compose! {

@@ -185,7 +185,7 @@ impl Rig {
             let read = client.invoke(&Op::Scan).await;
             let rows = match read.outcome {
                 Outcome::Ok(Reply::Rows(rows)) => Ok(rows),
-                Outcome::Ok(Reply::Done) => Err("no rows".to_owned()),
+                Outcome::Ok(Reply::Done | Reply::Answers(_)) => Err("no rows".to_owned()),
                 Outcome::Fail(why) | Outcome::Info(why) => Err(why.to_string()),
             };
             let at = self.clock.now();
@@ -205,9 +205,9 @@ impl Rig {
 
 pub(crate) fn acknowledged(calls: &[Call]) -> Vec<u64> {
     let acked = calls.iter().filter(|call| call.acked().is_some());
-    let rows = acked.filter_map(|call| match call.op {
-        Op::Insert { row } => Some(row),
-        Op::CreateLedger | Op::Scan => None,
+    let rows = acked.filter_map(|call| match &call.op {
+        Op::Insert { row } => Some(*row),
+        Op::CreateLedger | Op::Scan | Op::CreateStore { .. } | Op::Txn(_) => None,
     });
     rows.collect()
 }

@@ -1,33 +1,44 @@
-//! The ledger's operations on PostgreSQL, and what an answer proves.
+//! Operations on PostgreSQL, and what an answer proves.
 //!
 //! An insert is one statement in autocommit. Its answer carries the timeline and a position of the log that its commit
 //! record lies beyond: both from the same statement, because a session survives the promotion of its node.
 
 use async_trait::async_trait;
 use firedrill_core::cluster::{Epoch, Position};
-use firedrill_core::history::{Op, Outcome, Reply};
+use firedrill_core::history::{Op, Outcome, Reply, Step};
 use firedrill_core::system::{Client, Completion};
 use tokio_postgres::Statement;
 use tokio_postgres::error::{DbError, Severity};
 use tokio_postgres::types::{PgLsn, Type};
 
 use super::session::{Failure, Session};
+use super::transactions::{self, Isolation, Writes};
 
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS firedrill_ledger (row bigint PRIMARY KEY)";
 const INSERT: &str = "INSERT INTO firedrill_ledger (row) VALUES ($1) \
      RETURNING pg_walfile_name(pg_current_wal_insert_lsn()), pg_current_wal_insert_lsn()";
 const SCAN: &str = "SELECT ledger.row FROM firedrill_ledger AS ledger ORDER BY 1";
 
-/// A session that knows the ledger.
-pub(super) struct LedgerClient {
+/// A session that knows the ledger and transactions.
+pub(super) struct PostgresClient {
     session: Session,
     insert: Option<Statement>,
+    isolation: Isolation,
+    writes: Writes,
 }
 
-impl LedgerClient {
+impl PostgresClient {
     /// A client of this session. Nothing is prepared yet.
-    pub(super) fn new(session: Session) -> Self {
-        Self { session, insert: None }
+    pub(super) fn new(session: Session, isolation: Isolation, writes: Writes) -> Self {
+        Self { session, insert: None, isolation, writes }
+    }
+
+    async fn transact(&mut self, steps: &[Step]) -> Completion {
+        if !self.session.is_open().await {
+            return self.done(Outcome::fail("connection closed before the transaction"), false);
+        }
+        let (outcome, usable) = transactions::perform(&mut self.session, steps, self.isolation, self.writes).await;
+        self.done(outcome, usable)
     }
 
     async fn insert(&mut self, row: u64) -> Completion {
@@ -66,8 +77,8 @@ impl LedgerClient {
         Ok(statement)
     }
 
-    async fn create(&mut self) -> Completion {
-        let answer = self.session.ask(async |client| client.batch_execute(CREATE).await).await;
+    async fn create(&mut self, sql: &str) -> Completion {
+        let answer = self.session.ask(async |client| client.batch_execute(sql).await).await;
         let warning = self.session.take_warning();
         match answer {
             Ok(()) => self.done(acknowledged(Reply::Done, warning.as_deref()), true),
@@ -106,11 +117,13 @@ impl LedgerClient {
 }
 
 #[async_trait]
-impl Client for LedgerClient {
+impl Client for PostgresClient {
     async fn invoke(&mut self, op: &Op) -> Completion {
         match op {
             Op::Insert { row } => self.insert(*row).await,
-            Op::CreateLedger => self.create().await,
+            Op::CreateLedger => self.create(CREATE).await,
+            Op::CreateStore { accounts, balance } => self.create(&transactions::create(*accounts, *balance)).await,
+            Op::Txn(steps) => self.transact(steps).await,
             Op::Scan => self.scan().await,
         }
     }
@@ -121,7 +134,7 @@ impl Client for LedgerClient {
 /// A backend whose wait for synchronous replication is cancelled commits all the same and says so only by a WARNING
 /// (01000, or 57P01 when it is being terminated; `src/backend/replication/syncrep.c`). A plain write has no other
 /// reason to warn, so that any warning takes its word back, whatever the language of its text.
-fn acknowledged(reply: Reply, warning: Option<&DbError>) -> Outcome {
+pub(super) fn acknowledged(reply: Reply, warning: Option<&DbError>) -> Outcome {
     match warning {
         None => Outcome::Ok(reply),
         Some(warning) => Outcome::info(in_words(warning)),
@@ -129,7 +142,7 @@ fn acknowledged(reply: Reply, warning: Option<&DbError>) -> Outcome {
 }
 
 /// The outcome of a write that was answered with an error, or not at all.
-fn failed(failure: &Failure, warning: Option<&DbError>) -> Outcome {
+pub(super) fn failed(failure: &Failure, warning: Option<&DbError>) -> Outcome {
     match (failure, warning) {
         (_, Some(warning)) => Outcome::info(in_words(warning)),
         (Failure::Refused(error), None) if proves_no_effect(error.code().code(), error.parsed_severity()) => {

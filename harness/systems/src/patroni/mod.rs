@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use firedrill_core::cluster::{ClusterView, NodeName, ProcessName};
-use firedrill_core::history::{EpochSwitch, Route};
+use firedrill_core::history::{EpochSwitch, OpKind, Route};
 use firedrill_core::platform::{Dialer, Vantage, lab_addresses};
 use firedrill_core::spec::Fields;
 use firedrill_core::system::{Client, ConnectError, LabRecipe, NODE_HOME, SimRecipe, Sink, System, SystemEntry};
@@ -16,6 +16,7 @@ use firedrill_core::time::Clock;
 pub use options::{Options, SynchronousMode};
 pub use programs::Programs;
 pub use recipe::{Place, recipe};
+pub use transactions::{Isolation, Writes};
 
 mod client;
 mod config;
@@ -30,6 +31,7 @@ mod router;
 mod session;
 mod story;
 mod switches;
+mod transactions;
 mod view;
 mod watch;
 
@@ -59,12 +61,15 @@ ttl                     = "20s"
 loop-wait               = "5s"
 retry-timeout           = "5s"
 maximum-lag-on-failover = "1MiB"
+isolation               = "serializable"  # of transactions; or "repeatable-read", "read-committed"
+writes                  = "atomic"        # or "separate": read, then write what follows from it
 data-checksums          = true        # default
 
 [cluster.patroni.parameters]
 wal_receiver_timeout = "10s"
 "#,
     parse,
+    performs: &[OpKind::Bank, OpKind::Ledger, OpKind::Lists, OpKind::Register, OpKind::Registers],
     platforms: &["lab"],
     refuses: &[],
 };
@@ -135,7 +140,8 @@ impl System for Patroni {
                 session::Session::open(&*dial, vantage, node, "firedrill").await.map_err(ConnectError)?
             }
         };
-        Ok(Box::new(client::LedgerClient::new(session)))
+        let (isolation, writes) = (self.options.isolation, self.options.writes);
+        Ok(Box::new(client::PostgresClient::new(session, isolation, writes)))
     }
 
     async fn epoch_switches(&self, dial: &dyn Dialer, node: &NodeName) -> Result<Vec<EpochSwitch>, String> {

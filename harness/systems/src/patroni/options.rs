@@ -7,6 +7,8 @@ use firedrill_core::spec::{Fields, FromValue};
 use firedrill_core::units::{Bytes, human};
 use toml::de::DeValue;
 
+use super::transactions::{Isolation, LEVELS, WRITES, Writes};
+
 /// Whether a commit waits for a standby.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SynchronousMode {
@@ -36,6 +38,10 @@ pub struct Options {
     pub postgres_version: Option<u32>,
     /// Whether PostgreSQL puts a checksum on every page, and refuses to read one that is wrong.
     pub data_checksums: bool,
+    /// What transactions ask for.
+    pub isolation: Isolation,
+    /// How their steps are made.
+    pub writes: Writes,
     /// PostgreSQL parameters, passed through, as `postgresql.conf` writes them.
     pub parameters: BTreeMap<String, String>,
 }
@@ -69,6 +75,8 @@ pub(super) fn parse(fields: &mut Fields<'_, '_>, nodes: usize) -> Option<Options
         fields.wrong("postgres-version", "this version of PostgreSQL is not supported", help);
     }
     let data_checksums = fields.or("data-checksums", true);
+    let isolation = fields.word("isolation", &LEVELS, Isolation::Serializable);
+    let writes = fields.word("writes", &WRITES, Writes::Atomic);
     let table = fields.table("parameters", "[cluster.patroni.parameters]");
     let parameters = table.map(parameters).unwrap_or_default();
     let synchronous_mode = asked.unwrap_or(alone);
@@ -80,6 +88,8 @@ pub(super) fn parse(fields: &mut Fields<'_, '_>, nodes: usize) -> Option<Options
         maximum_lag_on_failover,
         postgres_version,
         data_checksums,
+        isolation,
+        writes,
         parameters,
     };
     (fields.mistakes().count() == before).then_some(read)

@@ -153,6 +153,8 @@ mod tests {
             maximum_lag_on_failover: Bytes(1 << 20),
             postgres_version: None,
             data_checksums: true,
+            isolation: super::super::transactions::Isolation::Serializable,
+            writes: super::super::transactions::Writes::Atomic,
             parameters: BTreeMap::from([("max_connections".to_owned(), "200".to_owned())]),
         };
         let programs = Programs {

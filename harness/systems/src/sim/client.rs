@@ -55,6 +55,10 @@ impl Client for SimClient {
             Op::CreateLedger => Request::CreateLedger,
             Op::Insert { row } => Request::Insert { row: *row },
             Op::Scan => Request::Scan,
+            Op::CreateStore { .. } | Op::Txn(_) => {
+                let outcome = Outcome::fail("the simulated store has no transactions");
+                return Completion { outcome, served_by: None, epoch: None, receipt: None, usable: true };
+            }
         };
         let answer = self.wire.ask(&request).await;
         let told = |outcome, at: Option<(Epoch, Option<Position>)>, usable| Completion {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use firedrill_core::cluster::{ClusterView, NodeName, NodeView, ProcessName, Role};
 use firedrill_core::event::Event;
-use firedrill_core::history::{EpochSwitch, Route};
+use firedrill_core::history::{EpochSwitch, OpKind, Route};
 use firedrill_core::platform::{Dialer, Vantage};
 use firedrill_core::sim::{Answer, PROCESS, Request, Status};
 use firedrill_core::spec::{Fields, suggest};
@@ -27,6 +27,7 @@ pub const ENTRY: SystemEntry = SystemEntry {
     summary: "a small simulated ledger with a leased primary and majority commits; bugs can be planted in it",
     example: "[cluster]\nsystem = \"sim\"\nplatform = \"sim\"\nnodes = 3\n\n[cluster.sim]\nlease = \"1s\"\nbugs = [\"ack-before-replicating\"]\n",
     parse,
+    performs: &[OpKind::Ledger],
     platforms: &["sim"],
     refuses: &[],
 };

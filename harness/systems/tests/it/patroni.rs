@@ -32,6 +32,8 @@ fn options(ttl: u64, loop_wait: u64, retry: u64) -> Options {
         maximum_lag_on_failover: Bytes(1 << 20),
         postgres_version: None,
         data_checksums: true,
+        isolation: firedrill_systems::patroni::Isolation::Serializable,
+        writes: firedrill_systems::patroni::Writes::Atomic,
         parameters: std::collections::BTreeMap::new(),
     }
 }
