@@ -204,6 +204,9 @@ pub(crate) struct JudgeArgs {
     /// The verdict on the history as JSON
     #[arg(long, requires = "model")]
     pub(crate) json: bool,
+    /// Also draw a violation of linearizability: the calls around it, by process
+    #[arg(long, value_name = "FILE.svg|FILE.html", requires = "model")]
+    pub(crate) picture: Option<PathBuf>,
     /// Of the models of transactions.
     #[command(flatten)]
     pub(crate) transactions: TxnArgs,

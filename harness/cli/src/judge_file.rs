@@ -1,10 +1,12 @@
 //! `firedrill judge FILE --model M`: whether somebody's history is linearizable; transactions are in `judge_txn`.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::path::Path;
 use std::process::ExitCode;
 
 use firedrill_check::history::{self, Loaded, Value};
-use firedrill_check::linear::{self, Limits, Model, Report, Stop, Verdict};
+use firedrill_check::linear::{self, Counterexample, Limits, Model, Report, Stop, Verdict};
 use firedrill_core::time::{Clock, RunTime};
 use firedrill_core::units::human;
 use firedrill_core::verdict::exit;
@@ -31,6 +33,21 @@ fn read(args: &JudgeArgs) -> Result<Loaded, Failure> {
     history::load(&bytes).map_err(|error| unreadable(args).because(&error))
 }
 
+/// Draws a violation, as the name of the file says.
+fn draw(path: &Path, history: &Loaded, found: &Counterexample) -> Result<(), Failure> {
+    let picture = match path.extension().and_then(OsStr::to_str) {
+        Some("svg") => linear::svg(history, found),
+        Some("html") => linear::html(history, found),
+        Some(_) | None => {
+            return Err(
+                Failure::usage(format!("{} is no picture", path.display())).help("end its name with .svg or .html")
+            );
+        }
+    };
+    fs::write(path, picture)
+        .map_err(|error| Failure::usage(format!("{} cannot be written", path.display())).because(&error))
+}
+
 /// What is to be printed, and the exit code.
 fn judged(args: &JudgeArgs, model: &str) -> Result<(String, u8), Failure> {
     let clock = Clock::start();
@@ -53,6 +70,9 @@ fn judged(args: &JudgeArgs, model: &str) -> Result<(String, u8), Failure> {
     let limits = Limits { expired: &expired, memory: memory.saturating_sub(held) };
     let report = linear::check(&history, model, &initial, &limits).map_err(|error| unreadable(args).because(&error))?;
     let seconds = clock.now().since(RunTime::ZERO);
+    if let (Some(path), Verdict::Violated(found)) = (&args.picture, &report.verdict) {
+        draw(path, &history, found)?;
+    }
     let text = if args.json {
         let told = Told::new(&history, &report, model, seconds.as_secs_f64());
         let text = serde_json::to_string(&told).map_err(|error| Failure::new(exit::BUG, "no JSON").because(&error))?;
@@ -142,6 +162,8 @@ struct Witness {
     /// Lines of the file in which the call begins and ends that fits nowhere.
     lines: [usize; 2],
     states: Vec<String>,
+    /// Lines of calls that have no order whatever became of all others.
+    contradicting: Vec<[usize; 2]>,
     text: String,
 }
 
@@ -154,6 +176,7 @@ impl Told {
                 let witness = Witness {
                     lines: [line(found.begins), line(found.ends)],
                     states: found.states.clone(),
+                    contradicting: found.core.iter().map(|(begins, ends)| [line(*begins), line(*ends)]).collect(),
                     text: linear::describe(history, found),
                 };
                 (None, Some(found.verified), found.key.as_ref(), Some(witness))
@@ -231,6 +254,26 @@ mod tests {
             (exit::INVALID, true),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_violation_is_drawn_as_the_name_of_the_file_says() {
+        let folder = tempfile::tempdir().unwrap();
+        let stale =
+            format!("{WRITE} {{:process 1 :type :ok :f :write :value 2}} {{:process 2 :type :ok :f :read :value 1}}");
+        for (name, start) in [("a.svg", "<svg"), ("a.html", "<!doctype html>")] {
+            let path = folder.path().join(name);
+            let (text, code) = judge(&stale, &["--model", "register", "--picture", path.to_str().unwrap()]).unwrap();
+            assert_eq!((code, text.contains("contradict each other")), (exit::FAIL, true), "{text}");
+            let drawn = fs::read_to_string(path).unwrap();
+            assert!(
+                drawn.starts_with(start) && drawn.contains("process 2") && drawn.matches("<rect class").count() == 3,
+                "{drawn}"
+            );
+        }
+        let failure = judge(&stale, &["--model", "register", "--picture", "a.png"]).unwrap_err();
+        assert_eq!(failure.code, exit::USAGE);
+        assert!(judge(WRITE, &["--model", "register", "--picture", "/nowhere/a.svg"]).is_ok(), "nothing to draw");
     }
 
     #[test]

@@ -8,7 +8,9 @@ mod bank;
 mod configs;
 mod etcd;
 mod lock;
+mod minimal;
 mod models;
+mod picture;
 mod plan;
 mod search;
 mod spec;
@@ -19,7 +21,6 @@ mod unique;
 #[cfg(test)]
 mod tests;
 
-use std::cell::Cell;
 use std::fmt;
 
 use thiserror::Error;
@@ -30,6 +31,7 @@ use plan::Plan;
 use search::Found;
 use unique::Decided;
 
+pub use picture::{html, svg};
 pub use tell::describe;
 
 /// What an object does.
@@ -150,6 +152,12 @@ pub struct Counterexample {
     pub around: Vec<(usize, Option<usize>)>,
     /// Completed calls of the same object that have their place.
     pub verified: usize,
+    /// Calls that have no order whatever became of all others, the fewest that were found: beginning and end. Empty when
+    /// it would have taken too long.
+    pub core: Vec<(usize, usize)>,
+    /// Where those begin of the calls above that took effect before, in an order in which they could. Empty when it would
+    /// have taken too long.
+    pub order: Vec<usize>,
 }
 
 /// What was found in a history.
@@ -217,24 +225,11 @@ pub fn check(history: &Loaded, model: Model, initial: &Value, limits: &Limits<'_
     Ok(Report { verdict, calls, objects })
 }
 
-/// How often a search that only tells of a violation may ask whether its time is up.
-const TELLING: u32 = 2000;
-
 fn decide(object: &mut Object, values: &[Value], limits: &Limits<'_>) -> Verdict {
     match unique::decide(&object.spec, &object.spans) {
         Some(Decided::Order) => return Verdict::Valid,
         Some(Decided::NoOrder(why)) => {
-            let (last, _) = unique::shortest(&object.spec, &object.spans, why);
-            object.spans = unique::until(&object.spans, last + 1);
-            let plan = Plan::new(&object.spans);
-            let steps = Cell::new(0);
-            let expired = || steps.replace(steps.get() + 1) > TELLING || (limits.expired)();
-            let brief = Limits { expired: &expired, memory: limits.memory };
-            let (level, states) = match search::search(&plan, &mut object.spec, &brief) {
-                Found::NoOrder { level, states } => (level, states),
-                Found::Order | Found::Stopped { .. } => (plan.levels.len().saturating_sub(1), Vec::new()),
-            };
-            return Verdict::Violated(Box::new(tell::counterexample(object, &plan, level, &states, values)));
+            return Verdict::Violated(Box::new(tell::different(object, why, values, limits)));
         }
         None => {}
     }
@@ -245,7 +240,8 @@ fn decide(object: &mut Object, values: &[Value], limits: &Limits<'_>) -> Verdict
             Verdict::Unknown { why, verified: level, of: plan.levels.len(), key: object.key.clone() }
         }
         Found::NoOrder { level, states } => {
-            Verdict::Violated(Box::new(tell::counterexample(object, &plan, level, &states, values)))
+            let told = tell::Told { level, states: &states, why: &[] };
+            Verdict::Violated(Box::new(tell::counterexample(object, &plan, &told, values, limits)))
         }
     }
 }

@@ -39,6 +39,7 @@ pub(super) struct Class {
     pub(super) op: usize,
     /// For each, the first level at which it has begun.
     pub(super) from: Vec<usize>,
+    pub(super) spans: Vec<usize>,
 }
 
 /// What the search walks through.
@@ -83,7 +84,7 @@ impl Plan {
             match (ends, of.ends) {
                 (true, _) => building.end(span),
                 (false, Some(_)) => building.begin(span, of.op),
-                (false, None) => building.crash(of.op),
+                (false, None) => building.crash(span, of.op),
             }
         }
         // The last one is the level, see `Layout`.
@@ -113,13 +114,14 @@ impl Building {
         self.now.push(Live { slot, span, op });
     }
 
-    fn crash(&mut self, op: usize) {
+    fn crash(&mut self, span: usize, op: usize) {
         let class = *self.class_of.entry(op).or_insert_with(|| {
-            self.classes.push(Class { op, from: Vec::new() });
+            self.classes.push(Class { op, from: Vec::new(), spans: Vec::new() });
             self.classes.len() - 1
         });
         if let Some(class) = self.classes.get_mut(class) {
             class.from.push(self.levels.len());
+            class.spans.push(span);
         }
     }
 

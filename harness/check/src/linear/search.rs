@@ -5,11 +5,15 @@
 //! that spent fewer crashed operations: it proves violations. The depth-first search (Wing and Gong, 1993, with the memo
 //! of Lowe) finds an order early where the frontier would be wide. Each gets a budget, then the other a larger one.
 
+mod order;
+
 use super::Limits;
 use super::Stop;
 use super::configs::Configs;
 use super::plan::{Level, Live, Plan};
 use super::spec::Spec;
+
+pub(super) use order::order;
 
 /// What is known of a key.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -48,7 +52,7 @@ pub(super) fn search(plan: &Plan, spec: &mut Spec, limits: &Limits<'_>) -> Found
 
 /// Decides one key, with these first budgets; a budget of nothing stays nothing.
 pub(super) fn only(plan: &Plan, spec: &mut Spec, limits: &Limits<'_>, mut width: usize, mut nodes: usize) -> Found {
-    let mut search = Search { plan, spec, limits, steps: 0, deepest: 0, states: Vec::new(), other_bytes: 0 };
+    let mut search = Search::new(plan, spec, limits);
     let mut frontier = vec![0; plan.layout.stride()];
     let mut level = 0;
     loop {
@@ -84,6 +88,23 @@ struct Search<'a, 'l> {
     deepest: usize,
     states: Vec<u32>,
     other_bytes: usize,
+    /// What takes effect because it fits and changes nothing, when somebody wants to know.
+    log: Option<Vec<usize>>,
+}
+
+/// What took effect by a choice.
+#[derive(Clone, Copy, Debug)]
+enum Taken {
+    /// A call that ends.
+    Call(Live),
+    /// The next crashed call of a class.
+    Crashed(usize),
+}
+
+impl<'a, 'l> Search<'a, 'l> {
+    fn new(plan: &'a Plan, spec: &'a mut Spec, limits: &'a Limits<'l>) -> Self {
+        Self { plan, spec, limits, steps: 0, deepest: 0, states: Vec::new(), other_bytes: 0, log: None }
+    }
 }
 
 impl Search<'_, '_> {
@@ -124,7 +145,7 @@ impl Search<'_, '_> {
                 if !configs.is_dead(place) && !layout.has(configs.get(place), here.slot) {
                     scratch.clear();
                     scratch.extend_from_slice(configs.get(place));
-                    self.expand(&scratch, here, *level, |config| {
+                    self.expand(&scratch, here, *level, |config, _| {
                         configs.insert(config);
                     });
                 }
@@ -184,7 +205,7 @@ impl Search<'_, '_> {
             }
             // What is pushed last is tried first: the call that ends here, then those that ended next.
             let start = stack.len();
-            self.expand(&config, here, level, |config| stack.extend_from_slice(config));
+            self.expand(&config, here, level, |config, _| stack.extend_from_slice(config));
             let added = stack.get_mut(start..).unwrap_or_default();
             reverse(added, stride);
         }
@@ -230,12 +251,15 @@ impl Search<'_, '_> {
                 && self.spec.step(state, call.op) == Some(state)
             {
                 layout.set(config, call.slot);
+                if let Some(log) = &mut self.log {
+                    log.push(call.span);
+                }
             }
         }
     }
 
     /// Every configuration one effect further; the one in which the call that ends here took effect is first.
-    fn expand(&mut self, config: &[u64], here: &Level, level: usize, mut found: impl FnMut(&[u64])) {
+    fn expand(&mut self, config: &[u64], here: &Level, level: usize, mut found: impl FnMut(&[u64], Taken)) {
         let (plan, layout) = (self.plan, self.plan.layout);
         let state = layout.state(config);
         let live = plan.live(here);
@@ -251,7 +275,7 @@ impl Search<'_, '_> {
                 further.copy_from_slice(config);
                 layout.set(&mut further, call.slot);
                 self.enter(&mut further, state, after, live);
-                found(&further);
+                found(&further, Taken::Call(*call));
             }
         }
         for (number, class) in plan.classes.iter().enumerate() {
@@ -266,7 +290,7 @@ impl Search<'_, '_> {
                 further.copy_from_slice(config);
                 layout.use_one(&mut further, number);
                 self.enter(&mut further, state, after, live);
-                found(&further);
+                found(&further, Taken::Crashed(number));
             }
         }
     }

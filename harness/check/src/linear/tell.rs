@@ -1,11 +1,13 @@
 //! A violation in words.
 
+use std::cell::Cell;
 use std::fmt::Write as _;
 
-use super::Counterexample;
 use super::models::Object;
 use super::plan::Plan;
+use super::search::{self, Found};
 use super::spec::State;
+use super::{Counterexample, Limits, minimal, unique};
 use crate::history::{Kind, Loaded, Value};
 
 /// Calls shown that ended before.
@@ -14,19 +16,57 @@ const BEFORE: usize = 6;
 /// Calls shown that were in flight.
 const BESIDE: usize = 12;
 
+/// How often a search that only tells of a violation may ask whether its time is up: 512 steps each.
+const PATIENCE: u32 = 2000;
+
+/// What is known of a violation.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Told<'a> {
+    /// The level whose call fits nowhere.
+    pub(super) level: usize,
+    /// States in which it does not.
+    pub(super) states: &'a [u32],
+    /// Spans that seem to be why.
+    pub(super) why: &'a [usize],
+}
+
+/// A violation that was found without a search: in the shortest prefix, searched for the states.
+pub(super) fn different(object: &mut Object, why: Vec<usize>, values: &[Value], limits: &Limits<'_>) -> Counterexample {
+    let (last, why) = unique::shortest(&object.spec, &object.spans, why);
+    object.spans = unique::until(&object.spans, last + 1);
+    let plan = Plan::new(&object.spans);
+    let (level, states) = briefly(limits, |brief| match search::search(&plan, &mut object.spec, brief) {
+        Found::NoOrder { level, states } => (level, states),
+        Found::Order | Found::Stopped { .. } => (plan.levels.len().saturating_sub(1), Vec::new()),
+    });
+    counterexample(object, &plan, &Told { level, states: &states, why: &why }, values, limits)
+}
+
+/// With less time than there may be.
+fn briefly<T>(limits: &Limits<'_>, search: impl FnOnce(&Limits<'_>) -> T) -> T {
+    let asked = Cell::new(0);
+    let expired = || asked.replace(asked.get() + 1) > PATIENCE || (limits.expired)();
+    search(&Limits { expired: &expired, memory: limits.memory })
+}
+
 /// What is around the call of a level.
 pub(super) fn counterexample(
-    object: &Object,
+    object: &mut Object,
     plan: &Plan,
-    level: usize,
-    states: &[u32],
+    told: &Told<'_>,
     values: &[Value],
+    limits: &Limits<'_>,
 ) -> Counterexample {
-    let span = |place: usize| object.spans.get(place).map(|span| (span.begins, span.ends));
+    let level = told.level;
     let culprit = plan.levels.get(level).map_or(0, |level| level.span);
-    let before = plan.levels.get(level.saturating_sub(BEFORE)..level).unwrap_or_default();
+    let span = |place: usize| object.spans.get(place).map(|span| (span.begins, span.ends));
     let (begins, ends) = span(culprit).unwrap_or_default();
     let end = ends.unwrap_or(begins);
+    let prefix = unique::until(&object.spans, end + 1);
+    let core = minimal::minimal(&mut object.spec, &prefix, culprit, told.why, limits);
+    let order = briefly(limits, |brief| search::order(&Plan::new(&prefix), &mut object.spec, brief));
+    let span = |place: usize| object.spans.get(place).map(|span| (span.begins, span.ends));
+    let before = plan.levels.get(level.saturating_sub(BEFORE)..level).unwrap_or_default();
     let live = plan.levels.get(level).map(|level| plan.live(level)).unwrap_or_default();
     let crashed = object.spans.iter().enumerate().filter(|(_, span)| span.ends.is_none() && span.begins < end);
     let crashed: Vec<usize> = crashed.map(|(place, _)| place).collect();
@@ -36,8 +76,25 @@ pub(super) fn counterexample(
         before.iter().map(|level| level.span).chain(in_flight).filter_map(span).collect();
     around.sort_unstable();
     around.dedup();
-    let states = states.iter().filter_map(|state| object.spec.state(*state)).map(|state| words(state, values));
-    Counterexample { key: object.key.clone(), begins, ends: end, states: states.collect(), around, verified: level }
+    let mut core: Vec<(usize, usize)> = core
+        .into_iter()
+        .filter_map(|place| prefix.get(place))
+        .filter_map(|span| Some((span.begins, span.ends?)))
+        .collect();
+    core.sort_unstable();
+    let shown = |begins: usize| {
+        around.binary_search_by_key(&begins, |call| call.0).is_ok()
+            || core.binary_search_by_key(&begins, |call| call.0).is_ok()
+    };
+    let order = order
+        .into_iter()
+        .filter_map(|place| prefix.get(place))
+        .map(|span| span.begins)
+        .filter(|at| shown(*at))
+        .collect();
+    let states =
+        told.states.iter().filter_map(|state| object.spec.state(*state)).map(|state| words(state, values)).collect();
+    Counterexample { key: object.key.clone(), begins, ends: end, states, around, verified: level, core, order }
 }
 
 fn words(state: &State, values: &[Value]) -> String {
@@ -71,7 +128,15 @@ pub fn describe(history: &Loaded, found: &Counterexample) -> String {
     let placed = found.verified;
     let _written =
         writeln!(out, "  could not take effect; calls{object} that ended before it and have their place: {placed}");
-    let _written = writeln!(out, "  when the last of them ended, the state may have been: {states}");
+    if !states.is_empty() {
+        let _written = writeln!(out, "  when the last of them ended, the state may have been: {states}");
+    }
+    if !found.core.is_empty() {
+        out.push_str("  these calls contradict each other, whatever became of all others:\n");
+    }
+    for (begins, ends) in &found.core {
+        let _written = writeln!(out, "    {}", call(history, *begins, Some(*ends)));
+    }
     if !found.around.is_empty() {
         out.push_str("  the calls before it and beside it:\n");
     }
@@ -81,7 +146,7 @@ pub fn describe(history: &Loaded, found: &Counterexample) -> String {
     out
 }
 
-fn call(history: &Loaded, begins: usize, ends: Option<usize>) -> String {
+pub(super) fn call(history: &Loaded, begins: usize, ends: Option<usize>) -> String {
     let Some(first) = history.ops.get(begins) else { return String::new() };
     let name = if first.f.is_empty() { "nil" } else { &first.f };
     let mut text = format!("process {} {name} {}", first.process, first.value);

@@ -224,11 +224,41 @@ fn a_violation_is_told_with_what_is_around_it() {
         "no order: process 2 read [7 nil] → ok [7 3] (lines 5 to 6)\n  \
          could not take effect; calls of key 7 that ended before it and have their place: 1\n  \
          when the last of them ended, the state may have been: 1\n  \
+         these calls contradict each other, whatever became of all others:\n    \
+         process 2 read [7 nil] → ok [7 3] (lines 5 to 6)\n  \
          the calls before it and beside it:\n    \
          process 0 write [7 1] → ok (lines 1 to 2)\n    \
          process 1 write [7 2] → unknown (from line 3)\n"
     );
     assert_eq!(found.key, Some(Value::Int(7)));
+}
+
+#[test]
+fn the_fewest_calls_that_contradict_each_other_are_named() {
+    // Two writes and a stale read, among others that have nothing to do with it.
+    for other in ["write", "cas"] {
+        let noise = |value: i64| match other {
+            "write" => ("write", value.to_string(), value.to_string()),
+            _ => ("read", "nil".to_owned(), "2".to_owned()),
+        };
+        let mut calls = vec![("write", "1".to_owned(), "1".to_owned()), ("write", "2".to_owned(), "2".to_owned())];
+        calls.extend((0..20).map(|_| noise(2)));
+        calls.push(("read", "nil".to_owned(), "1".to_owned()));
+        calls.extend((0..20).map(noise));
+        let calls: Vec<(&str, &str, &str)> = calls.iter().map(|(f, a, b)| (*f, a.as_str(), b.as_str())).collect();
+        let history = serial(&calls);
+        let Verdict::Violated(found) = check(&history, Model::CasRegister, "0").unwrap().verdict else {
+            panic!("not found")
+        };
+        assert_eq!((found.begins, found.ends), (44, 45), "the shortest prefix");
+        let lines: Vec<&str> = found.core.iter().map(|(begins, _)| &*history.ops[*begins].f).collect();
+        assert_eq!(lines, ["write", if other == "write" { "write" } else { "read" }, "read"], "{found:?}");
+        assert_eq!(found.core[0], (0, 1));
+        let drawn = linear::svg(&history, &found);
+        assert_eq!(drawn.matches("class=\"core").count(), 2);
+        assert_eq!(drawn.matches("class=\"bad").count(), 1);
+        assert!(drawn.matches("class=\"point").count() >= 7, "each of those before took effect\n{drawn}");
+    }
 }
 
 /// A step of the generator: who moves, and what it does if it is free.

@@ -1,0 +1,111 @@
+//! The fewest calls of a violation that contradict each other whatever became of all others.
+//!
+//! Leaving a call out would prove nothing: it may be what another one read. So the others are set free instead: what only
+//! reads is dropped, and what changes the state may take effect at any time after its beginning, or never. Whatever has no
+//! order then has none as it was.
+
+use std::cell::Cell;
+
+use super::Limits;
+use super::plan::{Plan, Span};
+use super::search::{self, Found};
+use super::spec::Spec;
+use super::unique::{self, Decided};
+
+/// How many subsets are tried.
+const TRIES: u32 = 300;
+
+/// How often the search of a subset may ask whether its time is up: 512 steps each.
+const PATIENCE: u32 = 100;
+
+/// The most calls to begin with.
+const MOST: usize = 1024;
+
+/// The places of those calls among `spans`, which have no order and of which the last to end is `culprit`. `why` is a guess.
+/// Empty when it would take too long to know.
+pub(super) fn minimal(
+    spec: &mut Spec,
+    spans: &[Span],
+    culprit: usize,
+    why: &[usize],
+    limits: &Limits<'_>,
+) -> Vec<usize> {
+    let mut subsets = Subsets { spec, spans, limits, tries: 0 };
+    let mut ended: Vec<usize> =
+        (0..spans.len()).filter(|place| spans.get(*place).is_some_and(|s| s.ends.is_some())).collect();
+    ended.sort_unstable_by_key(|place| spans.get(*place).and_then(|span| span.ends));
+    let Some(mut kept) = subsets.first(&ended, culprit, why) else { return Vec::new() };
+    let mut size = kept.len().div_ceil(2);
+    while size > 0 {
+        let mut from = 0;
+        let mut removed = false;
+        while from < kept.len() {
+            let until = (from + size).min(kept.len());
+            let fewer =
+                [kept.get(..from), kept.get(until..)].into_iter().flatten().flatten().copied().collect::<Vec<_>>();
+            if subsets.contradict(&fewer) {
+                kept = fewer;
+                removed = true;
+            } else {
+                from = until;
+            }
+        }
+        // What was needed may be needless now.
+        size = if size == 1 && removed && subsets.tries < TRIES { 1 } else { size / 2 };
+    }
+    kept
+}
+
+struct Subsets<'a, 'l> {
+    spec: &'a mut Spec,
+    spans: &'a [Span],
+    limits: &'a Limits<'l>,
+    tries: u32,
+}
+
+impl Subsets<'_, '_> {
+    /// Where to begin: with the guess, or the last calls that ended, the more the longer it takes.
+    fn first(&mut self, ended: &[usize], culprit: usize, why: &[usize]) -> Option<Vec<usize>> {
+        let guess: Vec<usize> =
+            ended.iter().copied().filter(|place| why.contains(place) || *place == culprit).collect();
+        if !why.is_empty() && self.contradict(&guess) {
+            return Some(guess);
+        }
+        let mut size = 8;
+        loop {
+            let last = ended.get(ended.len().saturating_sub(size)..).unwrap_or_default();
+            if self.contradict(last) {
+                return Some(last.to_vec());
+            }
+            if size >= ended.len().min(MOST) {
+                return None;
+            }
+            size *= 4;
+        }
+    }
+
+    /// Whether these calls alone have no order, as far as can be known soon.
+    fn contradict(&mut self, kept: &[usize]) -> bool {
+        self.tries += 1;
+        if kept.is_empty() || self.tries > TRIES || (self.limits.expired)() {
+            return false;
+        }
+        let mut is_kept = vec![false; self.spans.len()];
+        for place in kept {
+            if let Some(is_kept) = is_kept.get_mut(*place) {
+                *is_kept = true;
+            }
+        }
+        let freed = self.spans.iter().zip(is_kept).filter_map(|(span, is_kept)| {
+            if is_kept { Some(*span) } else { (!self.spec.is_pure(span.op)).then_some(Span { ends: None, ..*span }) }
+        });
+        let freed: Vec<Span> = freed.collect();
+        if let Some(decided) = unique::decide(self.spec, &freed) {
+            return decided != Decided::Order;
+        }
+        let asked = Cell::new(0);
+        let expired = || asked.replace(asked.get() + 1) > PATIENCE || (self.limits.expired)();
+        let brief = Limits { expired: &expired, memory: self.limits.memory };
+        matches!(search::search(&Plan::new(&freed), self.spec, &brief), Found::NoOrder { .. })
+    }
+}
