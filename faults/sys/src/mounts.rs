@@ -28,3 +28,45 @@ pub fn proc(at: &Path) -> io::Result<()> {
 pub fn bind(from: &Path, at: &Path) -> io::Result<()> {
     Ok(mount(Some(from), at, NONE, MsFlags::MS_BIND, NONE)?)
 }
+
+/// Shows `from`, and what is mounted below it, at `at` as well.
+pub fn bind_all(from: &Path, at: &Path) -> io::Result<()> {
+    Ok(mount(Some(from), at, NONE, MsFlags::MS_BIND | MsFlags::MS_REC, NONE)?)
+}
+
+/// From now on what is mounted at or below `at` is also seen in copies and binds of it, and what is mounted there, here.
+pub fn share(at: &Path) -> io::Result<()> {
+    Ok(mount(NONE, at, NONE, MsFlags::MS_SHARED, NONE)?)
+}
+
+/// A block device with a file system of that kind; `options` as for mount(8).
+pub fn device(device: &Path, at: &Path, kind: &str, options: &str) -> io::Result<()> {
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    Ok(mount(Some(device), at, Some(kind), flags, Some(options))?)
+}
+
+/// The device or file system that is mounted at `at`, topmost, as `/proc/self/mountinfo` names it; `None` if nothing is.
+pub fn source(at: &Path) -> io::Result<Option<String>> {
+    let text = std::fs::read_to_string("/proc/self/mountinfo")?;
+    Ok(text.lines().rev().find_map(|line| source_in(line, at)))
+}
+
+/// Field 5 is the mount point; after a lone dash come the kind and the source (`proc_pid_mountinfo(5)`). Points with
+/// blanks are written with octal numbers, and are none of ours.
+fn source_in(line: &str, at: &Path) -> Option<String> {
+    let (place, origin) = line.split_once(" - ")?;
+    let found = Path::new(place.split(' ').nth(4)?) == at;
+    found.then(|| origin.split(' ').nth(1).map(ToOwned::to_owned))?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_source_is_after_the_dash() {
+        let line = "36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 shared:2 - ext3 /dev/root rw,errors=continue";
+        assert_eq!(source_in(line, Path::new("/mnt2")).as_deref(), Some("/dev/root"));
+        assert_eq!(source_in(line, Path::new("/mnt1")), None);
+    }
+}

@@ -1,0 +1,154 @@
+//! Volumes: file systems of their own in image files, whose power can be cut. What was not on the device then is gone.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use nix::errno::Errno;
+
+use crate::{clock, loops, mounts, programs};
+
+/// The size of a volume, in bytes. Its image is sparse and takes what is written.
+const SIZE: u64 = 8 << 30;
+/// How long a file system may stay in use after its last process was killed.
+const PATIENCE: Duration = Duration::from_secs(5);
+const INTERVAL: Duration = Duration::from_millis(5);
+
+/// A file system that can be cut off from its device.
+struct Kind {
+    name: &'static str,
+    program: &'static str,
+    arguments: &'static [&'static str],
+    options: &'static str,
+}
+
+/// Best first. What the background tasks of ext4 would still initialise is zero in a new image.
+const KINDS: [Kind; 2] = [
+    Kind {
+        name: "ext4",
+        program: "mkfs.ext4",
+        arguments: &["-q", "-F", "-E", "lazy_itable_init=1,lazy_journal_init=1"],
+        options: "noinit_itable",
+    },
+    Kind { name: "xfs", program: "mkfs.xfs", arguments: &["-q", "-f"], options: "" },
+];
+
+mod calls {
+    // FS_IOC_SHUTDOWN, which ext4 and f2fs took over from XFS (XFS_IOC_GOINGDOWN), number included.
+    nix::ioctl_write_ptr_bad!(shut_down, nix::request_code_read!(b'X', 125, size_of::<u32>()), u32);
+}
+
+/// `FS_SHUTDOWN_FLAGS_NOLOGFLUSH`: not even the journal's memory reaches the device.
+const NO_LOG_FLUSH: u32 = 2;
+
+/// The file system that volumes are made with here. `Err` says what is missing, and what would provide it.
+pub fn kind() -> Result<&'static str, (String, String)> {
+    chosen().map(|kind| kind.name)
+}
+
+fn chosen() -> Result<&'static Kind, (String, String)> {
+    if !Path::new("/dev/loop-control").exists() {
+        let remedy = "modprobe loop; in a container: run it with --privileged --volume /dev:/dev";
+        return Err(("this machine has no loop devices".to_owned(), remedy.to_owned()));
+    }
+    let known = fs::read_to_string("/proc/filesystems").unwrap_or_default();
+    let offers = |kind: &&Kind| known.lines().any(|line| line.split_whitespace().next_back() == Some(kind.name));
+    let makes = |kind: &&Kind| programs::find(kind.program).is_some();
+    // A file system that is a module is not known before its first mount.
+    let best = KINDS.iter().find(|kind| makes(kind) && offers(kind)).or_else(|| KINDS.iter().find(makes));
+    best.ok_or_else(|| ("program mkfs.ext4 is not installed".to_owned(), "apt-get install e2fsprogs".to_owned()))
+}
+
+/// Makes a new image with an empty file system in it.
+#[expect(clippy::disallowed_methods, reason = "sys is where commands are run")]
+pub fn make(image: &Path) -> io::Result<()> {
+    let Kind { program, arguments, .. } = chosen().map_err(|(what, _)| io::Error::other(what))?;
+    File::create_new(image)?.set_len(SIZE)?;
+    let path = programs::find(program).ok_or_else(|| io::Error::other(format!("program {program} is gone")))?;
+    let mut command = Command::new(path);
+    let output = command.args(*arguments).arg(image).stdin(Stdio::null()).output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(io::Error::other(format!("{program}: {}", said.trim().replace('\n', "; "))))
+}
+
+/// Mounts the file system of an image at `at`; its journal is replayed on the way.
+pub fn mount(image: &File, at: &Path) -> io::Result<()> {
+    if let Some(device) = loops::of(image)?.first() {
+        return Err(io::Error::other(format!("it is still on {}", device.display())));
+    }
+    let device = loops::attach(image)?;
+    // The image says what it is, whoever made it; the wrong ones do not take it.
+    let mut failure = io::Error::other("no file system to mount it as");
+    for Kind { name, options, .. } in KINDS {
+        match mounts::device(&device.path, at, name, options) {
+            Ok(()) => return Ok(()),
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => failure = error,
+            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(failure)
+}
+
+/// Empties a file system just made, and opens it to everybody as `/tmp` is.
+pub fn prepare_root(at: &Path) -> io::Result<()> {
+    match fs::remove_dir(at.join("lost+found")) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    fs::set_permissions(at, fs::Permissions::from_mode(0o1777))
+}
+
+/// Brings everything written so far to the device.
+pub fn flush(at: &Path) -> io::Result<()> {
+    let open = File::open(at)?;
+    Ok(nix::unistd::syncfs(open)?)
+}
+
+/// Cuts file systems off from their devices, one right after the other. From then on everything on them fails with EIO,
+/// until they are mounted anew.
+#[expect(unsafe_code, reason = "an ioctl of file systems")]
+pub fn cut_power(roots: &[File]) -> io::Result<()> {
+    let flags = NO_LOG_FLUSH;
+    for root in roots {
+        // SAFETY: the flags live until the call returns.
+        unsafe { calls::shut_down(root.as_raw_fd(), &raw const flags) }?;
+    }
+    Ok(())
+}
+
+/// Unmounts what is mounted at `at`, here and wherever the mount is propagated to, and waits until the image is on no
+/// device: only then is what the kernel still had in memory gone. Succeeds if nothing is mounted there.
+pub fn unmount(image: &File, at: &Path) -> io::Result<()> {
+    let mut seen = format!("{} stays in use", at.display());
+    let done = clock::until(PATIENCE, INTERVAL, || match nix::mount::umount(at) {
+        Err(Errno::EINVAL | Errno::ENOENT) => match loops::of(image) {
+            Ok(devices) if devices.is_empty() => Some(Ok(())),
+            Ok(devices) => {
+                seen = format!("{} is unmounted, and its device {devices:?} stays in use", at.display());
+                None
+            }
+            Err(error) => Some(Err(error)),
+        },
+        // After a success there may have been another mount below this one.
+        Ok(()) | Err(Errno::EBUSY) => None,
+        Err(errno) => Some(Err(errno.into())),
+    });
+    done.unwrap_or_else(|| Err(io::Error::other(seen)))
+}
+
+/// Whether the file system at `at` takes writes: a file is made in it, written to its device, and removed.
+pub fn takes_writes(at: &Path, name: &str) -> bool {
+    let path = at.join(name);
+    let written =
+        OpenOptions::new().write(true).create(true).truncate(true).open(&path).and_then(|file| file.sync_all());
+    let removed = fs::remove_file(&path);
+    written.is_ok() && removed.is_ok()
+}
