@@ -12,4 +12,4 @@ mod words;
 
 /// Every fault, in alphabetical order.
 pub static FAULTS: &[FaultEntry] =
-    &[net::partition::ENTRY, node::crash::ENTRY, process::kill::ENTRY, process::pause::ENTRY];
+    &[net::partition::ENTRY, node::crash::ENTRY, node::power_loss::ENTRY, process::kill::ENTRY, process::pause::ENTRY];

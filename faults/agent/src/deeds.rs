@@ -3,6 +3,7 @@
 pub mod cut;
 pub mod kill;
 pub mod pause;
+pub mod power;
 
 use std::fmt::Debug;
 
@@ -60,10 +61,10 @@ pub fn work(action: &Action) -> Result<&'static dyn Work, Refusal> {
     match action {
         Action::Cut { .. } => Ok(&cut::Cut),
         Action::Kill { .. } => Ok(&kill::Kill),
+        Action::LosePower { .. } => Ok(&power::Power),
         Action::Pause { .. } => Ok(&pause::Pause),
         Action::Impair { .. }
         | Action::HarmDisk { .. }
-        | Action::LosePower { .. }
         | Action::Oom { .. }
         | Action::RestartLoop { .. }
         | Action::Press { .. }

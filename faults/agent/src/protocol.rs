@@ -125,7 +125,7 @@ pub struct Ground {
     pub disk: Option<PathBuf>,
     /// The file its servers' clock is read from, if it can be changed.
     pub clock: Option<PathBuf>,
-    /// The block device, with a file system of its own, that its home is on, if it can lose its power.
+    /// The image of the volume that is mounted at its home, if it can lose its power.
     pub device: Option<PathBuf>,
 }
 

@@ -1,4 +1,4 @@
-//! `node.crash`: a node that loses power.
+//! `node.crash`: a node whose processes end at once, without a word to anybody.
 //!
 //! A kill alone is kinder than a crash: the kernel closes the dead process's sockets properly and still sends what was
 //! in their buffers, so that little is lost. Here the wire is cut first, in every direction and to the clients too, and
@@ -22,7 +22,7 @@ use crate::net::grudge;
 /// Its place in the registry.
 pub const ENTRY: FaultEntry = FaultEntry {
     kind: "node.crash",
-    summary: "a node loses power: its wire is cut first, then everything on it is killed; the heal starts it again",
+    summary: "a node ends at once: its wire is cut first, then everything on it is killed; the heal starts it again",
     example: r#"
 [[fault]]
 kind = "node.crash"
@@ -48,13 +48,7 @@ fn parse(_fields: &mut Fields<'_, '_>) -> Option<Box<dyn Fault>> {
 
 impl Fault for Crash {
     fn plan(&self, input: &PlanInput<'_>, _rng: &mut ChaCha8Rng) -> Result<FaultPlan, PlanError> {
-        if input.hold.is_some_and(|hold| hold <= KILL_AFTER) {
-            return Err(PlanError(format!("a crash takes {} before the kill: hold it longer", human(KILL_AFTER))));
-        }
-        let ends = grudge::ends(input.view, true);
-        let targets: Vec<Endpoint> = input.targets.iter().cloned().map(Endpoint::Node).collect();
-        let links = grudge::isolate(&ends, &targets).links(&ends);
-        let cut = Step { offset: Duration::ZERO, action: Action::Cut { links }, hold: Hold::Held };
+        let cut = cut_first(input)?;
         let kills = input.targets.iter().map(|node| Step {
             offset: KILL_AFTER,
             action: Action::Kill { node: node.clone(), process: None, signal: 9, stay_down: true },
@@ -70,4 +64,15 @@ impl Fault for Crash {
             ),
         })
     }
+}
+
+/// The first step of whatever ends nodes as a machine ends: each target is cut off, from the clients too.
+pub(super) fn cut_first(input: &PlanInput<'_>) -> Result<Step, PlanError> {
+    if input.hold.is_some_and(|hold| hold <= KILL_AFTER) {
+        return Err(PlanError(format!("a crash takes {} before the kill: hold it longer", human(KILL_AFTER))));
+    }
+    let ends = grudge::ends(input.view, true);
+    let targets: Vec<Endpoint> = input.targets.iter().cloned().map(Endpoint::Node).collect();
+    let links = grudge::isolate(&ends, &targets).links(&ends);
+    Ok(Step { offset: Duration::ZERO, action: Action::Cut { links }, hold: Hold::Held })
 }

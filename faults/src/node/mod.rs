@@ -1,3 +1,4 @@
 //! Faults of whole nodes.
 
 pub mod crash;
+pub mod power_loss;

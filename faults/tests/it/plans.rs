@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use crate::views::{healthy, read};
 
 /// Every way to write a fault, with a role to aim it at.
-const WAYS: [(&str, &str, &str, u32); 16] = [
+const WAYS: [(&str, &str, &str, u32); 18] = [
     ("net.partition", "shape = 'isolate'", "primary", 3),
     ("net.partition", "shape = 'isolate-from-peers'", "primary", 3),
     ("net.partition", "shape = 'isolate-from-peers'", "any:2", 5),
@@ -25,6 +25,8 @@ const WAYS: [(&str, &str, &str, u32); 16] = [
     ("net.partition", "shape = 'majorities-ring'", "all", 5),
     ("net.partition", "shape = 'clients'", "primary", 3),
     ("node.crash", "", "primary", 3),
+    ("node.power-loss", "", "primary", 3),
+    ("node.power-loss", "", "all", 3),
     ("process.kill", "", "primary", 3),
     ("process.kill", "process = 'postgres'\nsignal = 'QUIT'", "primary", 3),
     ("process.kill", "signal = 15", "replicas", 3),

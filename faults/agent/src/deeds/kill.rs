@@ -39,7 +39,7 @@ impl Target<'_> {
 }
 
 /// How often what is to stay down is looked for.
-const KEEP_DOWN: Duration = Duration::from_millis(20);
+pub(super) const KEEP_DOWN: Duration = Duration::from_millis(20);
 
 /// Killing processes.
 #[derive(Clone, Copy, Debug)]
@@ -131,6 +131,19 @@ fn apply(world: &World, target: &Target<'_>, number: i32) -> Result<(u64, u64), 
         Err(Refusal::new(RefusalKind::System, what))
     });
     result.map(|()| (from.unwrap_or_default(), since_ticks))
+}
+
+/// Kills everything on a node until nothing is left. Succeeds if nothing runs.
+pub(super) fn end_all(world: &World, node: &NodeName) -> Result<(), Refusal> {
+    match apply(world, &Target { node, process: None, stay_down: true }, SIGKILL) {
+        Err(refusal) if refusal.kind != RefusalKind::NoTarget => Err(refusal),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+/// Kills everything that was started on a node since then.
+pub(super) fn keep_all_down(world: &World, node: &NodeName, since_ticks: u64) -> Result<usize, Refusal> {
+    keep_down(world, &Target { node, process: None, stay_down: true }, since_ticks)
 }
 
 /// One look and one signal to each that is to go; those it was sent to.

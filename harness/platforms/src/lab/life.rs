@@ -12,6 +12,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use firedrill_agent::protocol::{Config, Ground, NodeSite, Site, TAG};
+use firedrill_core::action::Deed;
 use firedrill_core::platform::{StartError, Started};
 use firedrill_core::{units, wait};
 use firedrill_sys::identity::{Identity, boot_id};
@@ -112,6 +113,7 @@ impl Lab {
             name: address.node.clone(),
             address: address.address,
             home: lab_dir.join(address.node.as_str()),
+            image: self.has_volumes().then(|| lab_dir.join(format!("{}.img", address.node))),
             cgroups: record.cgroups.iter().filter(|group| group.ends_with(address.node.as_str())).cloned().collect(),
         });
         let accounts = if dirs::is_root() { Some(files::accounts(&self.recipe)?) } else { None };
@@ -151,7 +153,7 @@ impl Lab {
         let nodes = self.addresses.iter().map(|node| NodeSite {
             name: node.node.clone(),
             site: site(node.node.as_str(), node.address),
-            ground: Ground::default(),
+            ground: self.ground(node.node.as_str()),
         });
         Config {
             tag_prefix: format!("{TAG}{}-", self.request.run_id),
@@ -162,6 +164,36 @@ impl Lab {
             resolver: None,
             journal: Some(JOURNALS.into()),
         }
+    }
+
+    /// Whether every node's home is on a volume of its own, so that its power can be cut.
+    pub(super) fn has_volumes(&self) -> bool {
+        self.request.needs.deeds.contains(&Deed::LosePower)
+    }
+
+    fn ground(&self, node: &str) -> Ground {
+        Ground {
+            mounts: Some(init::mounts_path(node)),
+            home: Some(init::home_path(node)),
+            device: self.has_volumes().then(|| init::image_path(node)),
+            ..Ground::default()
+        }
+    }
+
+    /// Where the nodes' data is to be found from outside: in the lab's folder, or on volumes that only the lab sees.
+    pub(super) fn homes(&self, lab_dir: &Path) -> io::Result<Vec<(String, PathBuf)>> {
+        let record = self.record.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let init = record.and_then(|record| record.init);
+        let names = self.request.nodes.iter().map(|node| node.as_str().to_owned());
+        let home = |name: String| {
+            let home = match (self.has_volumes(), init) {
+                (false, _) => lab_dir.join(&name),
+                (true, Some(init)) => inside(init, &init::home_path(&name)),
+                (true, None) => return Err(io::Error::other("the lab's init is not known")),
+            };
+            Ok((name, home))
+        };
+        names.map(home).collect()
     }
 
     /// Ends everything that was made, in whatever state it is.
@@ -224,4 +256,10 @@ impl Lab {
         }
         Ok(())
     }
+}
+
+/// How a path inside the lab is named outside (`proc_pid_root(5)`).
+fn inside(init: Identity, path: &Path) -> PathBuf {
+    let below = path.strip_prefix("/").unwrap_or(path);
+    PathBuf::from(format!("/proc/{}/root", init.pid)).join(below)
 }

@@ -139,8 +139,8 @@ impl Platform for Lab {
         let control = current(&self.line).map_err(not_started("reach the lab"))?;
         self.end_units(&control).await?;
         let template = Template::of(&self.recipe);
-        let nodes: Vec<String> = self.request.nodes.iter().map(|node| node.as_str().to_owned()).collect();
-        let saved = spawn_blocking(move || template.save(&lab_dir, &nodes)).await.map_err(io::Error::other);
+        let homes = self.homes(&lab_dir).map_err(not_started("find the nodes' data"))?;
+        let saved = spawn_blocking(move || template.save(&homes)).await.map_err(io::Error::other);
         let restarted = control.ask(Ask::StartUnits, &[]).await;
         saved.and_then(|saved| saved).map_err(not_started("save the template"))?;
         restarted.map(drop).map_err(not_started("start the servers again"))

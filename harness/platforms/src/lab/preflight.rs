@@ -7,7 +7,7 @@ use firedrill_core::action::Deed;
 use firedrill_core::platform::{Mechanism, Missing, Survey};
 use firedrill_core::system::LabRecipe;
 use firedrill_sys::nft::{self, Keeper};
-use firedrill_sys::{accounts, dirs, namespaces, programs};
+use firedrill_sys::{accounts, dirs, namespaces, programs, volume};
 
 pub(super) mod trial;
 
@@ -54,9 +54,9 @@ fn mechanism(deed: Deed) -> Result<Mechanism, Missing> {
             Ok(Mechanism::best(deed, "signals to the node's processes; init of the lab starts them again"))
         }
         Deed::PauseProcess => Ok(Mechanism::best(deed, "SIGSTOP to the node's process tree, until nothing of it runs")),
+        Deed::LosePower => lose_power(deed),
         Deed::HarmDisk
         | Deed::ImpairLinks
-        | Deed::LosePower
         | Deed::MisleadNames
         | Deed::OomProcess
         | Deed::PressCpu
@@ -68,6 +68,16 @@ fn mechanism(deed: Deed) -> Result<Mechanism, Missing> {
             Err(Missing::new(format!("{deed} is not built into this version"), "use a newer firedrill"))
         }
     }
+}
+
+/// Only root outside of a user namespace may attach loop devices and mount file systems of devices.
+fn lose_power(deed: Deed) -> Result<Mechanism, Missing> {
+    if !dirs::is_root() {
+        let what = "only root may mount volumes of their own for the nodes (loop devices)";
+        return Err(Missing::new(what, "run firedrill as root"));
+    }
+    let words = |kind| format!("FS_IOC_SHUTDOWN on a loop-mounted {kind} for each node, then SIGKILL and a new mount");
+    volume::kind().map(|kind| Mechanism::best(deed, words(kind))).map_err(|(what, remedy)| Missing::new(what, remedy))
 }
 
 /// Where the agent is: `FIREDRILL_AGENT`, else beside this program, or one folder up, where cargo puts it as seen from

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use firedrill_core::platform::{Reach, Residue};
 use firedrill_sys::identity::{Identity, boot_id};
-use firedrill_sys::{cgroup, dirs};
+use firedrill_sys::{cgroup, clock, dirs, loops};
 use serde::{Deserialize, Serialize};
 
 use super::doing;
@@ -20,6 +20,9 @@ const RECORD_FILE: &str = "lab.json";
 const UNBORN: &str = ".new-";
 /// How long the kernel may take to end a lab whose init was killed.
 const END_PATIENCE: Duration = Duration::from_secs(30);
+/// How long it may take afterwards to unmount what only the lab had mounted.
+const DETACH_PATIENCE: Duration = Duration::from_secs(10);
+const DETACH_LOOKS: Duration = Duration::from_millis(10);
 
 /// What a lab is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -104,11 +107,28 @@ pub(crate) fn create(record: &Record) -> io::Result<PathBuf> {
 /// Removes what a lab whose processes are gone left on the host. Succeeds if there is nothing.
 pub(crate) fn remove_remains(lab_dir: &Path, record: &Record) -> io::Result<()> {
     let groups = cgroup::remove(&record.cgroups);
+    let devices = detach_all(lab_dir);
     let data = match fs::remove_dir_all(lab_dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
     };
-    groups.and(data)
+    groups.and(devices).and(data)
+}
+
+/// Waits until no loop device has a file of the lab: they go with the mounts, which the kernel takes down when the last
+/// process of the lab has ended, and a moment after it. What stays is detached.
+fn detach_all(lab_dir: &Path) -> io::Result<()> {
+    let gone = clock::until(DETACH_PATIENCE, DETACH_LOOKS, || devices_of(lab_dir).is_empty().then_some(()));
+    if gone.is_some() {
+        return Ok(());
+    }
+    devices_of(lab_dir).iter().map(|(device, _)| loops::detach(device)).fold(Ok(()), Result::and)
+}
+
+/// Loop devices with a file of the lab, which the kernel names by its real path.
+fn devices_of(lab_dir: &Path) -> Vec<(PathBuf, PathBuf)> {
+    let real = lab_dir.parent().and_then(|labs| Some(fs::canonicalize(labs).ok()?.join(lab_dir.file_name()?)));
+    loops::below(real.as_deref().unwrap_or(lab_dir))
 }
 
 /// Every lab on record that is alive, by run id.
@@ -171,6 +191,10 @@ pub(crate) fn leftovers_of(record: &Record, lab_dir: &Path) -> Vec<Residue> {
     }
     if lab_dir.exists() {
         note(format!("data of the nodes in {}", lab_dir.display()), format!("rm -r {}", lab_dir.display()));
+    }
+    for (device, file) in devices_of(lab_dir) {
+        let what = format!("loop device {} with {}", device.display(), file.display());
+        note(what, format!("losetup --detach {}", device.display()));
     }
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let ours = lab_dir.display().to_string();

@@ -53,12 +53,12 @@ impl Template {
         File::open(&self.folder)?.set_modified(now)
     }
 
-    /// Makes the template from the nodes' folders in `lab_dir`, at once for everybody who looks. Who comes second keeps
-    /// the first one's.
-    pub(super) fn save(&self, lab_dir: &Path, nodes: &[String]) -> io::Result<()> {
+    /// Makes the template from the nodes' folders, each with its node's name, at once for everybody who looks. Who comes
+    /// second keeps the first one's.
+    pub(super) fn save(&self, homes: &[(String, PathBuf)]) -> io::Result<()> {
         let unborn = self.unborn()?;
         let copied = fs::create_dir_all(&unborn)
-            .and_then(|()| nodes.iter().try_for_each(|node| copy_tree(&lab_dir.join(node), &unborn.join(node))));
+            .and_then(|()| homes.iter().try_for_each(|(node, home)| copy_tree(home, &unborn.join(node))));
         let saved = copied.and_then(|()| match fs::rename(&unborn, &self.folder) {
             Err(_) if self.exists() => fs::remove_dir_all(&unborn),
             other => other,
@@ -125,16 +125,22 @@ fn remove_if_there(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Copies what is in a folder into another that is there.
+pub(super) fn copy_content(from: &Path, to: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        copy_tree(&entry.path(), &to.join(entry.file_name()))?;
+    }
+    Ok(())
+}
+
 /// Copies a folder with modes and, as root, owners. Sockets and pipes belong to processes and are left out.
 pub(super) fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
     let metadata = fs::symlink_metadata(from)?;
     let kind = metadata.file_type();
     if kind.is_dir() {
         fs::create_dir(to)?;
-        for entry in fs::read_dir(from)? {
-            let entry = entry?;
-            copy_tree(&entry.path(), &to.join(entry.file_name()))?;
-        }
+        copy_content(from, to)?;
     } else if kind.is_file() {
         copy::sparse(from, to)?;
     } else if kind.is_symlink() {

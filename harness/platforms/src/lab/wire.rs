@@ -19,6 +19,11 @@ pub(crate) const STARTER: &str = "/run/firedrill/init.sock";
 pub(crate) const JOURNALS: &str = "/run/firedrill/journals";
 /// The folder of the agent's journals, in the lab's folder.
 pub(crate) const JOURNAL_FOLDER: &str = "journals";
+/// Where in the lab's own mount namespace every node has a folder that its own mount namespace shows at [`LAB_RUN`]:
+/// what is mounted or unmounted in the one is in the other.
+pub(crate) const NODES: &str = "/run/firedrill/nodes";
+/// Where the images of volumes are found, by the node's name.
+pub(crate) const IMAGES: &str = "/run/firedrill/images";
 /// Name of the clients' network namespace, and of its link at the switch after a `v`.
 pub(crate) const CLIENTS: &str = "clients";
 /// Name of the observers' network namespace.
@@ -56,6 +61,8 @@ pub(crate) struct NodeConfig {
     pub(crate) address: Ipv4Addr,
     /// Its folder on the host, shown to its units as their home.
     pub(crate) home: PathBuf,
+    /// Where its volume's image is to be, on the host, if its home is to be on a volume of its own.
+    pub(crate) image: Option<PathBuf>,
     /// Its control groups.
     pub(crate) cgroups: Vec<PathBuf>,
 }

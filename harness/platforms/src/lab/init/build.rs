@@ -13,12 +13,13 @@ use std::path::{Path, PathBuf};
 use firedrill_core::cluster::NodeName;
 use firedrill_core::system::NODE_HOME;
 use firedrill_sys::namespaces::{self, Kind};
-use firedrill_sys::{ip, mounts};
+use firedrill_sys::{ip, mounts, volume};
 
-use crate::lab::doing;
 use crate::lab::wire::{
-    CLIENTS, CLIENTS_ADDRESS, CONTROL, CONTROL_ADDRESS, JOURNALS, LAB_RUN, LabConfig, NAMESPACES, NodeConfig, STARTER,
+    CLIENTS, CLIENTS_ADDRESS, CONTROL, CONTROL_ADDRESS, IMAGES, JOURNALS, LAB_RUN, LabConfig, NAMESPACES, NODES,
+    NodeConfig, STARTER,
 };
+use crate::lab::{doing, template};
 
 /// The lab's places, as init keeps them.
 #[derive(Debug)]
@@ -56,6 +57,8 @@ pub(super) struct NodePlace {
     pub(super) namespaces: [OwnedFd; 3],
     /// The folder of its logs.
     pub(super) logs: File,
+    /// The image of its volume, if it has one; kept open for whoever has to mount it again.
+    _image: Option<File>,
 }
 
 /// Makes everything, from inside a new pid namespace.
@@ -63,27 +66,23 @@ pub(super) fn build(config: &LabConfig) -> io::Result<Places> {
     namespaces::unshare(&[Kind::Mount, Kind::Net, Kind::Ipc, Kind::Uts]).map_err(doing("make namespaces"))?;
     mounts::make_private().map_err(doing("make mounts private"))?;
     // Opened before /run is covered, in case the run's or the state folder is below it.
-    let mut folders = Vec::new();
-    for node in &config.nodes {
-        let logs = config.logs.join(node.name.as_str());
-        folders.push((File::open(&node.home).map_err(doing(&node.home.display()))?, logs));
-    }
     let journals = File::open(&config.journals).map_err(doing(&config.journals.display()))?;
     let mut opened = Vec::new();
-    for (home, logs) in folders {
-        opened.push((home, File::open(&logs).map_err(doing(&logs.display()))?));
+    for node in &config.nodes {
+        opened.push(open_folders(config, node)?);
     }
     mounts::proc(Path::new("/proc")).map_err(doing("mount /proc"))?;
     mounts::tmpfs(Path::new("/run"), 0o755).map_err(doing("mount /run"))?;
-    fs::create_dir_all(NAMESPACES)?;
-    fs::create_dir_all(JOURNALS)?;
+    for folder in [NAMESPACES, IMAGES, JOURNALS] {
+        fs::create_dir_all(folder)?;
+    }
     mounts::bind(&open_path(&journals), Path::new(JOURNALS)).map_err(doing("show the agent's journals"))?;
     namespaces::set_host_name("switch")?;
     let switch = namespaces::open_own(Kind::Net)?;
     let networks = build_network(config, &switch)?;
     let mut nodes = Vec::new();
-    for (node, (home, logs)) in config.nodes.iter().zip(opened) {
-        nodes.push(build_node(node, &home, logs).map_err(doing(&format!("make node {}", node.name)))?);
+    for (node, folders) in config.nodes.iter().zip(opened) {
+        nodes.push(build_node(node, folders).map_err(doing(&format!("make node {}", node.name)))?);
     }
     let starter = UnixListener::bind(STARTER).map_err(doing("listen for the agent"))?;
     starter.set_nonblocking(true)?;
@@ -136,35 +135,87 @@ pub(crate) fn mounts_path(name: &str) -> PathBuf {
     Path::new(NAMESPACES).join(format!("{name}.mounts"))
 }
 
+/// Where the home of a node is, in the lab's own mount namespace.
+pub(crate) fn home_path(name: &str) -> PathBuf {
+    let last = Path::new(NODE_HOME).file_name().unwrap_or_default();
+    Path::new(NODES).join(name).join(last)
+}
+
+/// Where the image of a node's volume is, in the lab's own mount namespace.
+pub(crate) fn image_path(name: &str) -> PathBuf {
+    Path::new(IMAGES).join(name)
+}
+
+/// What of a node is opened while its paths are not covered.
+struct Folders {
+    home: File,
+    logs: File,
+    image: Option<File>,
+}
+
+fn open_folders(config: &LabConfig, node: &NodeConfig) -> io::Result<Folders> {
+    let open = |path: &Path| File::open(path).map_err(doing(&path.display()));
+    let image = node.image.as_ref().map(|path| {
+        let made = volume::make(path).and_then(|()| File::options().read(true).write(true).open(path));
+        made.map_err(doing(&format!("make a volume for {}", node.name)))
+    });
+    Ok(Folders {
+        home: open(&node.home)?,
+        logs: open(&config.logs.join(node.name.as_str()))?,
+        image: image.transpose()?,
+    })
+}
+
 /// Gives a node mounts, IPC and a host name of its own, and comes back.
-fn build_node(config: &NodeConfig, home: &File, logs: File) -> io::Result<NodePlace> {
+fn build_node(config: &NodeConfig, folders: Folders) -> io::Result<NodePlace> {
     let own = [Kind::Ipc, Kind::Uts, Kind::Mount];
-    // Only a mount of this namespace can be bound, and only an open folder survives the covering of /run.
-    let shown = Path::new(LAB_RUN).join("data").join(config.name.as_str());
-    fs::create_dir_all(&shown)?;
-    mounts::bind(&open_path(home), &shown).map_err(doing("show the node's data"))?;
+    let name = config.name.as_str();
+    let stage = Path::new(NODES).join(name);
+    fs::create_dir_all(&stage)?;
+    // Its home can be taken away and mounted anew while it is there: who shows the stage sees that.
+    mounts::tmpfs(&stage, 0o755).map_err(doing("mount the node's stage"))?;
+    mounts::share(&stage).map_err(doing("share the node's stage"))?;
+    fill_home(&home_path(name), &folders)?;
+    if let Some(image) = &folders.image {
+        symlink(format!("/proc/1/fd/{}", image.as_raw_fd()), image_path(name))?;
+    }
     let [ipc, uts, mnt] = open_all(own)?;
     namespaces::unshare(&own)?;
-    let made = fill_node(config, &shown).and_then(|()| open_all(own));
+    let made = fill_node(config, &stage).and_then(|()| open_all(own));
     for back in [&ipc, &uts, &mnt] {
         namespaces::enter(back.as_fd()).map_err(doing("come back from the node"))?;
     }
     let namespaces = made?;
     // A link to init's descriptor and no bind mount: the kernel refuses to mount a mount namespace in one that it takes
     // for a newer one, by numbers that Linux 6.18 does not give out in order (EINVAL, about one time in ten).
-    symlink(format!("/proc/1/fd/{}", namespaces[2].as_raw_fd()), mounts_path(config.name.as_str()))?;
-    Ok(NodePlace { config: config.clone(), namespaces, logs })
+    symlink(format!("/proc/1/fd/{}", namespaces[2].as_raw_fd()), mounts_path(name))?;
+    Ok(NodePlace { config: config.clone(), namespaces, logs: folders.logs, _image: folders.image })
 }
 
-fn fill_node(config: &NodeConfig, shown: &Path) -> io::Result<()> {
-    let data = File::open(shown)?;
+/// Mounts a node's home: its folder on the host, or a volume with what is in that folder.
+fn fill_home(home: &Path, folders: &Folders) -> io::Result<()> {
+    fs::create_dir(home)?;
+    // Only an open folder survives the covering of /run.
+    let data = open_path(&folders.home);
+    let Some(image) = &folders.image else {
+        return mounts::bind(&data, home).map_err(doing("show the node's data"));
+    };
+    volume::mount(image, home).map_err(doing("mount the node's volume"))?;
+    volume::prepare_root(home)
+        .and_then(|()| template::copy_content(&data, home))
+        .and_then(|()| volume::flush(home))
+        .map_err(doing("fill the node's volume"))
+}
+
+fn fill_node(config: &NodeConfig, stage: &Path) -> io::Result<()> {
+    let stage = File::open(stage)?;
     namespaces::set_host_name(config.name.as_str())?;
     // Shared memory too: its files would stay on the host after a kill, and nodes would see each other's.
     for (at, mode) in [("/run", 0o755), ("/tmp", 0o1777), ("/dev/shm", 0o1777)] {
         mounts::tmpfs(Path::new(at), mode).map_err(doing(&format!("mount {at}")))?;
     }
-    fs::create_dir_all(NODE_HOME)?;
-    mounts::bind(&open_path(&data), Path::new(NODE_HOME)).map_err(doing("mount the node's home"))
+    fs::create_dir_all(LAB_RUN)?;
+    mounts::bind_all(&open_path(&stage), Path::new(LAB_RUN)).map_err(doing("mount the node's home"))
 }
 
 fn open_all(kinds: [Kind; 3]) -> io::Result<[OwnedFd; 3]> {

@@ -1,0 +1,55 @@
+//! `node.power-loss`: a node loses its power, and with it everything that its kernel had not brought to the device.
+//!
+//! `node.crash` takes a node's processes and what they had in their own memory; whatever they had written is in the
+//! kernel's cache and outlives them. Here that cache is lost too: only what was synced is there afterwards, so that a
+//! server which acknowledges before it syncs is found out. With `on = "all"` no other node can make up for it.
+//!
+//! As in a crash the wire is cut first, so that no acknowledgement of what is about to be lost slips out.
+
+use firedrill_core::action::{Action, Deed};
+use firedrill_core::fault::{Fault, FaultEntry, FaultPlan, Hold, HoldRule, PlanError, PlanInput, Step};
+use firedrill_core::seed::ChaCha8Rng;
+use firedrill_core::spec::Fields;
+use firedrill_core::units::human;
+
+use super::crash::{KILL_AFTER, cut_first};
+
+/// Its place in the registry.
+pub const ENTRY: FaultEntry = FaultEntry {
+    kind: "node.power-loss",
+    summary: "nodes lose their power, all at once: what was not synced to the disk is gone; the heal starts them again",
+    example: r#"
+[[fault]]
+kind = "node.power-loss"
+on   = "all"           # or "primary"…
+at   = "10s"
+for  = "5s"
+"#,
+    deeds: &[Deed::CutLinks, Deed::LosePower],
+    hold: HoldRule::Required,
+    parse,
+};
+
+struct PowerLoss;
+
+#[expect(clippy::unnecessary_wraps, reason = "the signature of every entry's parse")]
+fn parse(_fields: &mut Fields<'_, '_>) -> Option<Box<dyn Fault>> {
+    Some(Box::new(PowerLoss))
+}
+
+impl Fault for PowerLoss {
+    fn plan(&self, input: &PlanInput<'_>, _rng: &mut ChaCha8Rng) -> Result<FaultPlan, PlanError> {
+        let cut = cut_first(input)?;
+        let action = Action::LosePower { nodes: input.targets.to_vec() };
+        let lose = Step { offset: KILL_AFTER, action, hold: Hold::Held };
+        Ok(FaultPlan {
+            steps: vec![cut, lose],
+            impairs: input.targets.iter().map(|node| (node.clone(), None)).collect(),
+            words: format!(
+                "cut the power of {}: the wire first, {} later everything that is not on the disk",
+                crate::words::list(input.targets),
+                human(KILL_AFTER)
+            ),
+        })
+    }
+}
