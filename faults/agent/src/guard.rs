@@ -124,11 +124,10 @@ impl Guard {
         }
     }
 
-    /// To be called before a deed is done or undone, which may take longer than the lease.
-    pub fn busy(&mut self) {
+    /// To be called before a deed is done or undone, which may take longer than the lease, and after it.
+    pub fn busy(&mut self, busy: bool) {
         if let Some(process) = &mut self.process {
-            process.beat(self.silence.max(DEED));
-            process.last_beat = 0;
+            process.beat(if busy { self.silence.max(DEED) } else { self.silence });
         }
     }
 

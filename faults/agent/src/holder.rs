@@ -13,6 +13,7 @@ use crate::guard::Guard;
 use crate::leftovers;
 use crate::log::say;
 use crate::protocol::{By, Held, Refusal, RefusalKind};
+use crate::starter::Down;
 use crate::world::{World, is_tag};
 
 /// Actions in force at once, at most.
@@ -59,6 +60,8 @@ pub struct Holder {
     done: BTreeMap<String, Done>,
     done_order: VecDeque<String>,
     failed: BTreeMap<String, Undo>,
+    /// Nodes that are down, by tag, as the starter knows them.
+    down: BTreeMap<String, Vec<Down>>,
 }
 
 impl Holder {
@@ -77,6 +80,7 @@ impl Holder {
             done: BTreeMap::new(),
             done_order: VecDeque::new(),
             failed,
+            down: BTreeMap::new(),
         })
     }
 
@@ -93,13 +97,19 @@ impl Holder {
         }
         self.check(undo).map_err(|refusal| (refusal, Rest::Nothing))?;
         self.guard.hold(undo).map_err(|refusal| (refusal, Rest::Nothing))?;
-        self.guard.busy();
-        let (grip, from) = match self.take(undo) {
+        self.guard.busy(true);
+        self.note_down(undo);
+        let taken = self.take(undo);
+        self.guard.busy(false);
+        let (grip, from) = match taken {
             Ok(taken) => taken,
             Err(refusal) => {
                 self.guard.release(&undo.tag, None, None);
                 let rest = self.rest(undo);
                 let rest = if refusal.kind == RefusalKind::NoTarget { Rest::Nothing } else { rest };
+                if rest == Rest::Nothing {
+                    self.forget_down(&undo.tag);
+                }
                 return Err((refusal, rest));
             }
         };
@@ -110,6 +120,22 @@ impl Holder {
         let deadline = hold_nanos.map(|hold| from.saturating_add(hold));
         self.active.insert(undo.tag.clone(), Active { undo: undo.clone(), grip, from, deadline });
         Ok(from)
+    }
+
+    /// Tells the starter which nodes are about to be down.
+    fn note_down(&mut self, undo: &Undo) {
+        let Some(path) = &self.world.config.starter else { return };
+        for node in deeds::restarts(&undo.action) {
+            match Down::note(path, node) {
+                Ok(down) => self.down.entry(undo.tag.clone()).or_default().push(down),
+                // The guard is there nevertheless, and so is the journal.
+                Err(refusal) => say(&format!("{}: only the guard will start {node} again: {refusal}", undo.tag)),
+            }
+        }
+    }
+
+    fn forget_down(&mut self, tag: &str) {
+        self.down.remove(tag).into_iter().flatten().for_each(Down::forget);
     }
 
     fn check(&self, undo: &Undo) -> Result<(), Refusal> {
@@ -163,8 +189,9 @@ impl Holder {
             active.grip
         });
         self.guard.pass("before-revert");
-        self.guard.busy();
+        self.guard.busy(true);
         done.failure = self.release(undo, grip).err();
+        self.guard.busy(false);
         self.guard.pass("after-revert");
         Some((done, self.rest(undo)))
     }
@@ -202,6 +229,7 @@ impl Holder {
             }
         } else {
             self.failed.remove(tag);
+            self.forget_down(tag);
             self.guard.release(tag, done.held, Some(done.by));
         }
         if self.done_order.len() > DONE {

@@ -89,6 +89,8 @@ pub struct Config {
     /// Where the clients are, if they can be cut.
     pub clients: Option<Site>,
     /// Unix stream socket of whoever starts the nodes' units. Asked `ensure <node>\n`, answers `ok\n` or `error <why>\n`.
+    /// Told `down <node>\n`, answers likewise, and starts the node's units by itself when the connection ends, unless it was
+    /// told `forget\n` before, or another connection says that the node is down.
     pub starter: Option<PathBuf>,
     /// Unix stream socket of the nodes' name server, if there is one that can mislead.
     #[serde(default)]

@@ -111,3 +111,17 @@ fn a_run_does_not_undo_what_another_run_left() {
     assert_eq!(journals(&world), 2);
     assert!(matches!(second.ask(Ask::Bye), Answer::Bye));
 }
+
+#[test]
+fn a_node_comes_back_although_agent_and_guard_die_together() {
+    let Some(mut world) = world() else { return };
+    let asked = world.with_starter(None);
+    world.start(1, "sleep", &["600"]);
+    let mut agent = Agent::start(&world, LONG);
+    agent.inject(&kill(1, None, true));
+    assert!(world.processes(1).is_empty());
+    Agent::signal(agent.guard().expect("a guard"), Signal::SIGKILL);
+    agent.kill_9();
+    wait("the node runs", || (world.processes(1).len() == 1).then_some(()));
+    assert_eq!(*asked.lock().expect("the log"), ["down n1 broke off"]);
+}

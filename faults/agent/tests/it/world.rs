@@ -6,10 +6,11 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -180,34 +181,21 @@ impl World {
         move || in_netns(id).expect("processes")
     }
 
-    /// Has `ensure` asked of a socket, which starts `sleep` on node 1 if there is none, unless `refusal` is its answer.
-    /// Returns what was asked.
+    /// Has `ensure` asked of a socket, which starts `sleep` on node 1 if there is none, unless `refusal` is its answer; and
+    /// does so too when a connection that said `down` breaks off. Returns what was asked and what broke off.
     pub(crate) fn with_starter(&mut self, refusal: Option<&'static str>) -> Arc<Mutex<Vec<String>>> {
         let path = self.folder.path().join("starter");
         let listener = UnixListener::bind(&path).expect("a socket");
         self.starter = Some(path);
         let asked = Arc::new(Mutex::new(Vec::new()));
-        let (log, file) = (Arc::clone(&asked), self.end(1).0.try_clone().expect("a file"));
+        let file = self.end(1).0.try_clone().expect("a file");
+        let (starts, wanted) = channel();
+        thread::spawn(move || start_when_asked(&Netns(file), &wanted));
+        let starter = Arc::new(Starter { refusal, starts: Mutex::new(starts), log: Arc::clone(&asked) });
         thread::spawn(move || {
-            let netns = Netns(file);
-            let id = NetnsId::of_file(&netns.path()).expect("the namespace");
-            let mut started = Vec::new();
             for stream in listener.incoming() {
-                let mut stream = stream.expect("a connection");
-                let mut line = String::new();
-                BufReader::new(&stream).read_line(&mut line).expect("a line");
-                log.lock().expect("the log").push(line.trim().to_owned());
-                if let Some(refusal) = refusal {
-                    writeln!(stream, "error {refusal}").expect("an answer");
-                    continue;
-                }
-                if in_netns(id).expect("processes").is_empty() {
-                    started.push(netns.command("sleep").arg("600").spawn().expect("it starts"));
-                    wait("the unit runs", || {
-                        in_netns(id).expect("processes").iter().any(|process| process.name == "sleep").then_some(())
-                    });
-                }
-                writeln!(stream, "ok").expect("an answer");
+                let (stream, starter) = (stream.expect("a connection"), Arc::clone(&starter));
+                thread::spawn(move || starter.serve(stream));
             }
         });
         asked
@@ -224,6 +212,67 @@ impl World {
     pub(crate) fn ruleset(&self) -> String {
         let output = self.switch.command("nft").args(["list", "ruleset"]).output().expect("nft runs");
         String::from_utf8(output.stdout).expect("text")
+    }
+}
+
+/// Has node 1 started again.
+struct Starter {
+    refusal: Option<&'static str>,
+    starts: Mutex<Sender<Sender<()>>>,
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+impl Starter {
+    fn serve(&self, mut stream: UnixStream) {
+        let mut down = None;
+        for line in BufReader::new(stream.try_clone().expect("a stream")).lines() {
+            // A connection may be reset when its agent is killed.
+            let Ok(line) = line else { break };
+            match line.split_once(' ') {
+                Some(("down", _)) => down = Some(line.clone()),
+                None if line == "forget" => {
+                    down = None;
+                    continue;
+                }
+                Some(_) | None => {
+                    self.log.lock().expect("the log").push(line.clone());
+                    if self.refusal.is_none() {
+                        self.start();
+                    }
+                }
+            }
+            let answer = match self.refusal {
+                Some(refusal) if down.is_none() => format!("error {refusal}\n"),
+                Some(_) | None => "ok\n".to_owned(),
+            };
+            if stream.write_all(answer.as_bytes()).is_err() {
+                break;
+            }
+        }
+        if let Some(down) = down {
+            self.log.lock().expect("the log").push(format!("{down} broke off"));
+            self.start();
+        }
+    }
+
+    fn start(&self) {
+        let (done, started) = channel();
+        self.starts.lock().expect("the starter").send(done).expect("it starts");
+        started.recv().expect("it has started");
+    }
+}
+
+/// On one thread, because what a thread starts ends with it.
+fn start_when_asked(netns: &Netns, wanted: &Receiver<Sender<()>>) {
+    let mut children = Vec::new();
+    let id = NetnsId::of_file(&netns.path()).expect("the namespace");
+    let runs = || in_netns(id).expect("processes");
+    for done in wanted {
+        if runs().is_empty() {
+            children.push(netns.command("sleep").arg("600").spawn().expect("it starts"));
+            wait("the unit runs", || runs().iter().any(|process| process.name == "sleep").then_some(()));
+        }
+        done.send(()).expect("somebody waits");
     }
 }
 

@@ -19,7 +19,7 @@ const PORT_LOOKS: Duration = Duration::from_millis(20);
 /// Most messages kept for a harness that does not read; a harness that far behind is as good as gone.
 const LONGEST_BACKLOG: usize = 4096;
 /// Most connections at the starter socket at once.
-const MOST_ASKERS: usize = 16;
+const MOST_ASKERS: usize = 64;
 /// Longest line at the starter socket, in bytes.
 const LONGEST_LINE: usize = 256;
 
@@ -30,6 +30,18 @@ type Outgoing = (Vec<u8>, Vec<OwnedFd>);
 struct Asker {
     stream: UnixStream,
     line: Vec<u8>,
+    /// The node that is down as long as the connection lasts, on account of whoever made it.
+    down: Option<String>,
+}
+
+/// What an asker has said.
+enum Wish {
+    /// Start every unit of the node that does not run.
+    Ensure(String),
+    /// The node is down until the connection ends.
+    Down(String),
+    /// The end of the connection means nothing.
+    Forget,
 }
 
 /// Init at work.
@@ -163,44 +175,74 @@ impl<'a> Init<'a> {
     fn accept(&mut self) {
         while let Ok((stream, _)) = self.places.starter.accept() {
             if self.askers.len() < MOST_ASKERS && stream.set_nonblocking(true).is_ok() {
-                self.askers.push(Asker { stream, line: Vec::new() });
+                self.askers.push(Asker { stream, line: Vec::new(), down: None });
             }
         }
     }
 
     /// Answers askers whose line is whole. A connection that breaks is dropped: whoever made it sees that.
     fn hear_askers(&mut self) {
+        let mut left_down = Vec::new();
         for mut asker in std::mem::take(&mut self.askers) {
-            let mut buffer = [0; LONGEST_LINE];
-            match asker.stream.read(&mut buffer) {
-                Ok(0) => continue,
-                Ok(length) => asker.line.extend_from_slice(&buffer[..length]),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => continue,
-            }
-            if let Some(end) = asker.line.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = asker.line.drain(..=end).collect();
-                let reply = self.wish(String::from_utf8_lossy(&line).trim());
-                if asker.stream.write_all(reply.as_bytes()).is_err() {
-                    continue;
-                }
-            }
-            if asker.line.len() < LONGEST_LINE {
+            if self.hear(&mut asker) {
                 self.askers.push(asker);
+            } else {
+                left_down.extend(asker.down);
+            }
+        }
+        // Whoever had them down is gone: an agent that was killed, perhaps with its guard.
+        for node in left_down {
+            if !self.askers.iter().any(|asker| asker.down.as_ref() == Some(&node)) {
+                self.units.start(Some(&node));
             }
         }
     }
 
-    /// `ensure <node>`: starts every unit of the node that does not run. Answers before they are up, because a unit may
-    /// wait for a port that only answers once other nodes are back.
-    fn wish(&mut self, line: &str) -> String {
-        match line.strip_prefix("ensure ") {
-            Some(node) if known_node(self.places, node) => {
-                self.units.start(Some(node));
-                "ok\n".to_owned()
+    /// Hears one asker; whether it is still there.
+    fn hear(&mut self, asker: &mut Asker) -> bool {
+        let mut buffer = [0; LONGEST_LINE];
+        match asker.stream.read(&mut buffer) {
+            Ok(0) => return false,
+            Ok(length) => asker.line.extend_from_slice(&buffer[..length]),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => return false,
+        }
+        while let Some(end) = asker.line.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = asker.line.drain(..=end).collect();
+            let reply = match self.wish(String::from_utf8_lossy(&line).trim()) {
+                Ok(Wish::Ensure(node)) => {
+                    self.units.start(Some(&node));
+                    "ok\n".to_owned()
+                }
+                Ok(Wish::Down(node)) => {
+                    asker.down = Some(node);
+                    "ok\n".to_owned()
+                }
+                Ok(Wish::Forget) => {
+                    asker.down = None;
+                    continue;
+                }
+                Err(why) => format!("error {why}\n"),
+            };
+            if asker.stream.write_all(reply.as_bytes()).is_err() {
+                return false;
             }
-            Some(node) => format!("error no node {node}\n"),
-            None => "error unknown wish\n".to_owned(),
+        }
+        asker.line.len() < LONGEST_LINE
+    }
+
+    /// `ensure <node>`, `down <node>` or `forget`. Units are not waited for, because one may wait for a port that only
+    /// answers once other nodes are back.
+    fn wish(&self, line: &str) -> Result<Wish, String> {
+        let known = |node: &str| {
+            let known = known_node(self.places, node);
+            if known { Ok(node.to_owned()) } else { Err(format!("no node {node}")) }
+        };
+        match line.split_once(' ') {
+            Some(("ensure", node)) => known(node).map(Wish::Ensure),
+            Some(("down", node)) => known(node).map(Wish::Down),
+            None if line == "forget" => Ok(Wish::Forget),
+            Some(_) | None => Err("unknown wish".to_owned()),
         }
     }
 }
