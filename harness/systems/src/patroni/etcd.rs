@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::json;
 
 use super::SCOPE;
-use super::http::Http;
+use crate::http::Http;
 
 /// What one member says of itself.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -21,8 +21,6 @@ pub use transactions::{Isolation, Writes};
 mod client;
 mod config;
 mod etcd;
-mod http;
-mod joined;
 mod options;
 mod programs;
 mod recipe;

@@ -6,7 +6,7 @@ use hyper::Method;
 use serde::Deserialize;
 
 use super::REST_PORT;
-use super::http::Http;
+use crate::http::Http;
 
 /// Asks Patroni on `node` whether its loop runs. `Err` when it does not answer or says that the loop stands still.
 /// It answers without asking PostgreSQL, unlike `/patroni`, which waits and retries while its server is down.

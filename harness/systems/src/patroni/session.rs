@@ -1,7 +1,6 @@
 //! One connection to one PostgreSQL, driven by the task that uses it: no second task to wake for every message, and
 //! when the caller drops a pending call the socket closes with it and nothing is sent to cancel.
 
-use std::fmt::Display;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::{Context, Poll};
@@ -13,6 +12,7 @@ use tokio_postgres::tls::NoTlsStream;
 use tokio_postgres::{AsyncMessage, Client, Config, Connection, NoTls, SimpleQueryMessage, SimpleQueryRow};
 
 use super::POSTGRES_PORT;
+use crate::http::io_reason;
 
 /// Why a question was not answered.
 #[derive(Debug)]
@@ -165,11 +165,4 @@ fn hear(
             Poll::Pending => return,
         }
     }
-}
-
-/// What the operating system said, without the number that differs between systems.
-pub(super) fn io_reason(error: &std::io::Error) -> String {
-    let kind = error.kind();
-    let text: &dyn Display = if kind == std::io::ErrorKind::Other { error } else { &kind };
-    text.to_string()
 }

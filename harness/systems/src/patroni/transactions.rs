@@ -175,7 +175,10 @@ async fn transfer(session: &mut Session, from: u64, to: u64, amount: u64, writes
     let (Some(payer), Some(gainer)) = (payer.and_then(|held| held.checked_sub(amount)), gainer) else {
         return Ok(Answer::Refused);
     };
-    for (account, held) in [(from, payer), (to, gainer.saturating_add(amount))] {
+    let mut after = [(from, payer), (to, gainer.saturating_add(amount))];
+    // In one order for all, or two transfers wait for each other.
+    after.sort_unstable();
+    for (account, held) in after {
         run(session, &format!("UPDATE firedrill_accounts SET balance = {held} WHERE account = {account}")).await?;
     }
     Ok(Answer::Done)

@@ -13,9 +13,9 @@ use tokio_postgres::SimpleQueryRow;
 
 use super::ETCD_PORT;
 use super::etcd::{self, Scope, Status};
-use super::http::Http;
 use super::rest;
 use super::session::Session;
+use crate::http::Http;
 
 /// Timeline and position of a node, as columns 0 and 1. Of a standby: the timeline it receives, else the one it has
 /// replayed. A server leaves recovery once and never goes back while it runs, so that what is asked of a primary is

@@ -16,9 +16,9 @@ use tokio_postgres::Statement;
 
 use super::ETCD_PORT;
 use super::etcd::{self, Change};
-use super::http::Http;
-use super::joined::{Answer, Joined};
 use super::session::Session;
+use crate::http::Http;
+use crate::joined::{Answer, Joined};
 
 /// Fifty polls a second.
 const PERIOD: Duration = Duration::from_millis(20);

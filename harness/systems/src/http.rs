@@ -1,5 +1,7 @@
 //! HTTP/1.1 over a dialed stream, as etcd's gateway and Patroni's REST interface speak it: small JSON, bounded.
 
+use std::fmt::Display;
+
 use firedrill_core::cluster::NodeName;
 use firedrill_core::platform::{Dialer, Vantage};
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -8,15 +10,20 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
-
-use super::session::io_reason;
 use tokio::task::JoinSet;
 
 /// Largest answer that is read.
 const LARGEST: usize = 1 << 20;
 
+/// Short and stable, so that equal failures read equal.
+pub(crate) fn io_reason(error: &std::io::Error) -> String {
+    let kind = error.kind();
+    let text: &dyn Display = if kind == std::io::ErrorKind::Other { error } else { &kind };
+    text.to_string()
+}
+
 /// A connection to an HTTP server.
-pub(super) struct Http {
+pub(crate) struct Http {
     sender: SendRequest<Full<Bytes>>,
     host: String,
     /// Aborted when this is dropped.
@@ -25,8 +32,18 @@ pub(super) struct Http {
 
 impl Http {
     /// Connects to `port` of `node`, as an observer.
-    pub(super) async fn open(dial: &dyn Dialer, node: &NodeName, port: u16) -> Result<Self, String> {
-        let stream = dial.dial(Vantage::Control, node, port).await.map_err(|error| io_reason(&error))?;
+    pub(crate) async fn open(dial: &dyn Dialer, node: &NodeName, port: u16) -> Result<Self, String> {
+        Self::open_from(dial, Vantage::Control, node, port).await
+    }
+
+    /// Connects to `port` of `node`.
+    pub(crate) async fn open_from(
+        dial: &dyn Dialer,
+        vantage: Vantage,
+        node: &NodeName,
+        port: u16,
+    ) -> Result<Self, String> {
+        let stream = dial.dial(vantage, node, port).await.map_err(|error| io_reason(&error))?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
         // How the connection ends is told to whoever waits for an answer on it.
         let mut driver = JoinSet::new();
@@ -35,7 +52,7 @@ impl Http {
     }
 
     /// Sends a request and returns the head of the answer; the body follows as a stream.
-    pub(super) async fn send(
+    pub(crate) async fn send(
         &mut self,
         method: Method,
         path: &str,
@@ -52,7 +69,7 @@ impl Http {
     }
 
     /// Sends a request and reads its answer as JSON, whatever its status.
-    pub(super) async fn json<T: DeserializeOwned>(
+    pub(crate) async fn json<T: DeserializeOwned>(
         &mut self,
         method: Method,
         path: &str,

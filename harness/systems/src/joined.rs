@@ -11,15 +11,15 @@ const LONGEST: Duration = Duration::from_secs(1);
 
 /// One answer, or its absence.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Answer {
+pub(crate) struct Answer {
     /// Whether the node takes writes; `None` if it did not answer.
-    pub(super) read_write: Option<bool>,
+    pub(crate) read_write: Option<bool>,
     /// Its timeline.
-    pub(super) epoch: Option<Epoch>,
+    pub(crate) epoch: Option<Epoch>,
 }
 
 /// The answers of one node.
-pub(super) struct Joined {
+pub(crate) struct Joined {
     node: NodeName,
     last: Option<Answer>,
     /// Answers equal to the last one told, not yet told themselves.
@@ -34,12 +34,12 @@ struct Run {
 
 impl Joined {
     /// Nothing heard yet.
-    pub(super) fn new(node: NodeName) -> Self {
+    pub(crate) fn new(node: NodeName) -> Self {
         Self { node, last: None, run: None }
     }
 
     /// Adds an answer; returns what is to be told now. News is told at once, what is unchanged once a second.
-    pub(super) fn add(&mut self, answer: Answer, asked: RunTime, answered: RunTime) -> Vec<Event> {
+    pub(crate) fn add(&mut self, answer: Answer, asked: RunTime, answered: RunTime) -> Vec<Event> {
         let moment = (asked, answered);
         if self.last != Some(answer) {
             let before = self.flush();

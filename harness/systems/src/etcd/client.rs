@@ -1,0 +1,178 @@
+//! Operations on etcd, and what an answer proves.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use firedrill_core::cluster::NodeName;
+use firedrill_core::history::{Answer, Op, Outcome, Reply, Step};
+use firedrill_core::platform::{Dialer, Vantage};
+use firedrill_core::system::{Client, Completion, ConnectError};
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use super::PORT;
+use super::gateway::{self, Good, encoded};
+use super::options::Reads;
+use crate::http::Http;
+
+/// How long a member may be silent before the next is tried beside it.
+const HEAD_START: Duration = Duration::from_millis(250);
+/// Below it are the rows of the ledger, with leading zeros so that their order is that of the numbers.
+const LEDGER: &str = "ledger/";
+/// The keys after all rows of the ledger: `0` follows `/`.
+const LEDGER_END: &str = "ledger0";
+
+/// A connection to one member.
+pub(super) struct EtcdClient {
+    node: NodeName,
+    http: Http,
+    reads: Reads,
+}
+
+/// Connects to the first of `nodes` that answers and knows a leader; to a single one whatever it knows.
+pub(super) async fn connect(
+    dial: &Arc<dyn Dialer>,
+    vantage: Vantage,
+    nodes: &[NodeName],
+    reads: Reads,
+) -> Result<EtcdClient, ConnectError> {
+    let mut refusals: Vec<String> = Vec::new();
+    let mut tries: JoinSet<Result<(NodeName, Http), String>> = JoinSet::new();
+    let mut left = nodes.iter();
+    let choosy = nodes.len() > 1;
+    loop {
+        match left.next() {
+            Some(node) => {
+                tries.spawn(try_one(Arc::clone(dial), vantage, node.clone(), choosy));
+            }
+            None if tries.is_empty() => {
+                refusals.sort();
+                return Err(ConnectError(format!("no member can be used ({})", refusals.join(", "))));
+            }
+            None => {}
+        }
+        let head_start = if left.len() > 0 { HEAD_START } else { Duration::MAX };
+        match tokio::time::timeout(head_start, tries.join_next()).await {
+            Ok(Some(Ok(Ok((node, http))))) => return Ok(EtcdClient { node, http, reads }),
+            Ok(Some(Ok(Err(refusal)))) => refusals.push(refusal),
+            Ok(Some(Err(broken))) => refusals.push(broken.to_string()),
+            Ok(None) | Err(_) => {}
+        }
+    }
+}
+
+async fn try_one(
+    dial: Arc<dyn Dialer>,
+    vantage: Vantage,
+    node: NodeName,
+    choosy: bool,
+) -> Result<(NodeName, Http), String> {
+    let said = |reason: String| format!("{node}: {reason}");
+    let mut http = Http::open_from(&*dial, vantage, &node, PORT).await.map_err(said)?;
+    if choosy && gateway::status(&mut http).await.map_err(said)?.leader == 0 {
+        return Err(said("knows no leader".to_owned()));
+    }
+    Ok((node, http))
+}
+
+fn register(key: u64) -> String {
+    format!("register/{key}")
+}
+
+impl EtcdClient {
+    /// The member.
+    pub(super) fn node(&self) -> &NodeName {
+        &self.node
+    }
+
+    async fn write(&mut self, path: &str, body: &Value, reply: impl FnOnce(&Good) -> Reply) -> Completion {
+        match gateway::ask(&mut self.http, path, body).await {
+            Ok(Ok(good)) => {
+                let outcome = Outcome::Ok(reply(&good));
+                self.done(outcome, Some(&good))
+            }
+            // Whatever etcd refuses with, it may have proposed the write before (a timeout, a change of leader).
+            Ok(Err(why)) | Err(why) => self.lost(Outcome::info(why)),
+        }
+    }
+
+    /// Reads keys. A read changes nothing, so a failed one certainly did not happen.
+    async fn read(&mut self, body: &Value, reply: impl FnOnce(&Good) -> Option<Reply>) -> Completion {
+        match gateway::ask(&mut self.http, "/v3/kv/range", body).await {
+            Ok(Ok(good)) => match reply(&good) {
+                Some(reply) => self.done(Outcome::Ok(reply), Some(&good)),
+                None => self.done(Outcome::fail("a key or value that firedrill did not write"), Some(&good)),
+            },
+            Ok(Err(why)) | Err(why) => self.lost(Outcome::fail(why)),
+        }
+    }
+
+    async fn step(&mut self, step: Step) -> Completion {
+        let done = |_: &Good| Reply::Answers(vec![Answer::Done]);
+        match step {
+            Step::Read { key } => {
+                let body = json!({ "key": encoded(&register(key)), "serializable": self.reads == Reads::Serializable });
+                let value = |good: &Good| match good.pairs.first() {
+                    None => Some(Reply::Answers(vec![Answer::Value(None)])),
+                    Some((_, value)) => {
+                        value.parse().ok().map(|value| Reply::Answers(vec![Answer::Value(Some(value))]))
+                    }
+                };
+                self.read(&body, value).await
+            }
+            Step::Write { key, value } => {
+                self.write("/v3/kv/put", &gateway::put(&register(key), &value.to_string()), done).await
+            }
+            Step::Compare { key, from, to } => {
+                let body = gateway::compare_and_put(&register(key), &from.to_string(), &to.to_string());
+                let answer = |good: &Good| if good.succeeded { Answer::Done } else { Answer::Refused };
+                self.write("/v3/kv/txn", &body, |good| Reply::Answers(vec![answer(good)])).await
+            }
+            Step::Append { .. } | Step::List { .. } | Step::Transfer { .. } | Step::Balance { .. } => {
+                self.lost(Outcome::fail(format!("etcd cannot {step}")))
+            }
+        }
+    }
+
+    fn done(&self, outcome: Outcome, good: Option<&Good>) -> Completion {
+        Completion {
+            outcome,
+            served_by: Some(self.node.clone()),
+            epoch: good.map(|good| good.stamp.epoch()),
+            receipt: good.map(|good| good.stamp.position()),
+            usable: true,
+        }
+    }
+
+    fn lost(&self, outcome: Outcome) -> Completion {
+        Completion { usable: false, ..self.done(outcome, None) }
+    }
+}
+
+#[async_trait]
+impl Client for EtcdClient {
+    async fn invoke(&mut self, op: &Op) -> Completion {
+        match op {
+            // Nothing has to be made.
+            Op::CreateLedger | Op::CreateStore { .. } => self.done(Outcome::Ok(Reply::Done), None),
+            Op::Insert { row } => {
+                let body = gateway::put(&format!("{LEDGER}{row:020}"), "1");
+                self.write("/v3/kv/put", &body, |_| Reply::Done).await
+            }
+            // What this member has, so that members can be compared.
+            Op::Scan => {
+                let body = json!({
+                    "key": encoded(LEDGER), "range_end": encoded(LEDGER_END), "serializable": true, "keys_only": true,
+                });
+                let row = |key: &str| key.strip_prefix(LEDGER)?.parse().ok();
+                let rows = |good: &Good| good.pairs.iter().map(|(key, _)| row(key)).collect::<Option<Vec<u64>>>();
+                self.read(&body, |good| rows(good).map(Reply::Rows)).await
+            }
+            Op::Txn(steps) => match steps.as_ref() {
+                [step] => self.step(*step).await,
+                _ => self.lost(Outcome::fail("etcd's clients here perform one step at a time")),
+            },
+        }
+    }
+}
