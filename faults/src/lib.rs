@@ -5,11 +5,21 @@
 
 use firedrill_core::fault::FaultEntry;
 
+pub mod clock;
 pub mod net;
 pub mod node;
 pub mod process;
 mod words;
 
 /// Every fault, in alphabetical order.
-pub static FAULTS: &[FaultEntry] =
-    &[net::partition::ENTRY, node::crash::ENTRY, node::power_loss::ENTRY, process::kill::ENTRY, process::pause::ENTRY];
+pub static FAULTS: &[FaultEntry] = &[
+    clock::drift::ENTRY,
+    clock::jump::ENTRY,
+    clock::skew::ENTRY,
+    clock::strobe::ENTRY,
+    net::partition::ENTRY,
+    node::crash::ENTRY,
+    node::power_loss::ENTRY,
+    process::kill::ENTRY,
+    process::pause::ENTRY,
+];

@@ -27,6 +27,7 @@ pub(crate) fn check(
     for fault in faults {
         process(context, cluster, fault);
         deeds(context, cluster, fault);
+        clocks(context, cluster, fault);
     }
     operations(context, cluster, load);
     let placed = timeline(context, faults);
@@ -58,6 +59,32 @@ fn operations(context: &Context<'_>, cluster: &cluster::Draft, load: &load::Draf
         context.registries.workloads.iter().filter(|entry| can(entry)).map(|entry| entry.kind).collect();
     let message = format!("the system {} cannot perform the workload {}", system.name, workload.kind);
     context.note(load.kind_place.clone(), message, format!("it can perform: {}", others.join(", ")));
+}
+
+/// A clock that cannot be changed is refused here, because changing it would be silently without effect.
+fn clocks(context: &Context<'_>, cluster: &cluster::Draft, fault: &Draft) {
+    let (Some(system), Some(needs)) = (&cluster.system, fault.fault.as_ref().map(|fault| fault.needs())) else {
+        return;
+    };
+    for process in needs.clocks {
+        let known = system.processes();
+        let can: Vec<&str> =
+            known.iter().filter(|name| system.clock_of(name).is_ok()).map(|name| name.0.as_str()).collect();
+        let help =
+            if can.is_empty() { "leave the fault out".to_owned() } else { format!("aim at: {}", can.join(", ")) };
+        match process {
+            Some(process) if known.contains(&process) => {
+                if let Err(why) = system.clock_of(&process) {
+                    let place = fault.process_place.clone().unwrap_or_else(|| fault.kind_place.clone());
+                    context.note(place, format!("the clock of `{process}` cannot be changed: {why}"), help);
+                }
+            }
+            None if can.is_empty() => {
+                context.note(fault.kind_place.clone(), "the system has no process whose clock can be changed", help);
+            }
+            Some(_) | None => {}
+        }
+    }
 }
 
 /// The platform must be able to do, and the system to bear, what the fault needs.

@@ -1,5 +1,6 @@
 //! The deeds, one module for each kind of work: prepare reads, apply does, revert undoes, probe looks where it bites.
 
+pub mod clock;
 pub mod cut;
 pub mod kill;
 pub mod pause;
@@ -63,12 +64,12 @@ pub fn work(action: &Action) -> Result<&'static dyn Work, Refusal> {
         Action::Kill { .. } => Ok(&kill::Kill),
         Action::LosePower { .. } => Ok(&power::Power),
         Action::Pause { .. } => Ok(&pause::Pause),
+        Action::ShiftClock { .. } => Ok(&clock::ShiftClock),
         Action::Impair { .. }
         | Action::HarmDisk { .. }
         | Action::Oom { .. }
         | Action::RestartLoop { .. }
         | Action::Press { .. }
-        | Action::ShiftClock { .. }
         | Action::MisleadNames { .. } => {
             Err(Refusal::new(RefusalKind::NotOffered, format!("this agent cannot: {action}")))
         }

@@ -125,7 +125,7 @@ pub struct Ground {
     pub cgroups: Vec<PathBuf>,
     /// Unix stream socket of the file system that serves its home, if one that can harm does.
     pub disk: Option<PathBuf>,
-    /// The file its servers' clock is read from, if it can be changed.
+    /// The folder with a folder for each process whose clock can be changed, if there are any.
     pub clock: Option<PathBuf>,
     /// The image of the volume that is mounted at its home, if it can lose its power.
     pub device: Option<PathBuf>,

@@ -362,6 +362,7 @@ fn inventory(world: &World) -> Result<Inventory, Refusal> {
         stopped.extend(found.map(|process| format!("{} {} ({})", node.name, process.name, process.pid)));
     }
     stopped.sort();
+    inventory.items.insert("clock".to_owned(), deeds::clock::changed(world));
     inventory.items.insert("process-stopped".to_owned(), stopped);
     Ok(inventory)
 }

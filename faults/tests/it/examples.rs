@@ -33,6 +33,14 @@ fn every_example_parses() {
 #[test]
 fn wrong_keys_are_refused_all_at_once() {
     for (kind, keys, want) in [
+        ("clock.drift", "rate = '3'", "`rate` must be a rate with its sign"),
+        ("clock.drift", "rate = '+100ppm'", "is not between 200ppm and 50%"),
+        ("clock.drift", "rate = '-0.00001%'", "`rate` must be a rate with its sign"),
+        ("clock.jump", "", "lacks `by`"),
+        ("clock.jump", "by = '1ms'", "is not between 5ms and ten years"),
+        ("clock.jump", "by = 'yesterday'", "`by` must be an offset with its sign"),
+        ("clock.skew", "by = '-2s'\nover = '2s'", "time would stand still or go back"),
+        ("clock.strobe", "by = '+1s'\nevery = '2s'", "`every` is from 20ms to 1.5s"),
         ("net.partition", "", "lacks `shape`"),
         ("net.partition", "shape = 'moat'", "`moat` is not a value of `shape`"),
         ("net.partition", "shape = 'one-way'", "lacks `direction`"),

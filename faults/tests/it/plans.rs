@@ -13,7 +13,11 @@ use proptest::prelude::*;
 use crate::views::{healthy, read};
 
 /// Every way to write a fault, with a role to aim it at.
-const WAYS: [(&str, &str, &str, u32); 18] = [
+const WAYS: [(&str, &str, &str, u32); 22] = [
+    ("clock.drift", "rate = '+500ppm'", "primary", 3),
+    ("clock.jump", "by = '-10m'\nprocess = 'postgres'", "primary", 3),
+    ("clock.skew", "by = '+2s'\nover = '4s'", "replicas", 3),
+    ("clock.strobe", "by = '30s'\nevery = '200ms'", "primary", 3),
     ("net.partition", "shape = 'isolate'", "primary", 3),
     ("net.partition", "shape = 'isolate-from-peers'", "primary", 3),
     ("net.partition", "shape = 'isolate-from-peers'", "any:2", 5),
@@ -84,6 +88,8 @@ fn what_cannot_be_planned_says_why() {
     assert_eq!(error(bridge, None), "a bridge needs two nodes beside those it aims at");
     let crash = ("node.crash", "", "primary", 3);
     assert_eq!(error(crash, Some(50)), "a crash takes 50ms before the kill: hold it longer");
+    let skew = ("clock.skew", "by = '+2s'\nover = '4s'", "primary", 3);
+    assert_eq!(error(skew, Some(3999)), "it would be healed on the way: hold it for 4s at least");
 }
 
 #[test]

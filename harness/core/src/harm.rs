@@ -307,6 +307,13 @@ pub enum ClockChange {
         /// In nanoseconds, ahead of the true time.
         nanos: i64,
     },
+    /// By an offset that is reached little by little, so that no reading leaps, and then stays.
+    Slew {
+        /// In nanoseconds, ahead of the true time.
+        nanos: i64,
+        /// How long it takes to get there.
+        over: Duration,
+    },
     /// By an offset that comes and goes.
     Strobe {
         /// In nanoseconds.
@@ -321,6 +328,26 @@ pub enum ClockChange {
     },
 }
 
+impl ClockChange {
+    /// How far ahead of the true time the clock is, in nanoseconds, so long after the onset.
+    pub fn offset_after(self, elapsed: Duration) -> i64 {
+        let since = i128::try_from(elapsed.as_nanos()).unwrap_or(i128::MAX / 1_000_000_000);
+        let part = |of: i128, whole: i128| i64::try_from(of / whole).unwrap_or(i64::MAX);
+        match self {
+            Self::Offset { nanos } => nanos,
+            Self::Slew { nanos, over } => match i128::try_from(over.as_nanos()).unwrap_or(i128::MAX) {
+                over if since >= over => nanos,
+                over => part(i128::from(nanos) * since, over),
+            },
+            Self::Strobe { nanos, every } => {
+                let every = i128::try_from(every.as_nanos()).unwrap_or(i128::MAX).max(1);
+                if (since / every) % 2 == 0 { nanos } else { 0 }
+            }
+            Self::Drift { parts_per_million } => part(i128::from(parts_per_million) * since, 1_000_000),
+        }
+    }
+}
+
 impl fmt::Display for ClockChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let signed = |nanos: i64| {
@@ -329,6 +356,7 @@ impl fmt::Display for ClockChange {
         };
         match self {
             Self::Offset { nanos } => write!(f, "clock {}", signed(*nanos)),
+            Self::Slew { nanos, over } => write!(f, "clock {} within {}", signed(*nanos), human(*over)),
             Self::Strobe { nanos, every } => write!(f, "clock {} and back every {}", signed(*nanos), human(*every)),
             Self::Drift { parts_per_million } => write!(f, "clock drifting by {parts_per_million} ppm"),
         }
@@ -366,6 +394,26 @@ impl fmt::Display for NameAnswer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn clocks_go_wrong_as_they_are_told() {
+        let seconds = |nanos: i64| Duration::from_secs(nanos.unsigned_abs());
+        let second = 1_000_000_000;
+        let slew = ClockChange::Slew { nanos: -10 * second, over: seconds(5) };
+        let strobe = ClockChange::Strobe { nanos: second, every: seconds(2) };
+        for (change, after, want) in [
+            (ClockChange::Offset { nanos: 7 }, 0, 7),
+            (slew, 0, 0),
+            (slew, 1, -2 * second),
+            (slew, 60, -10 * second),
+            (strobe, 1, second),
+            (strobe, 2, 0),
+            (strobe, 4, second),
+            (ClockChange::Drift { parts_per_million: -200 }, 10, -2_000_000),
+        ] {
+            assert_eq!(change.offset_after(seconds(after)), want, "{change} after {after} s");
+        }
+    }
 
     #[test]
     fn chances_are_percentages() {

@@ -76,6 +76,10 @@ pub trait System: Send + Sync {
     async fn witness(&self, _dial: &dyn Dialer, _action: &Action) -> Option<Effect> {
         None
     }
+    /// Whether the clock that a process reads can be changed alone; if not, why.
+    fn clock_of(&self, _process: &ProcessName) -> Result<(), &'static str> {
+        Err("this system has no process whose clock can be changed")
+    }
     /// Versions of the servers, by name.
     async fn versions(&self, dial: &dyn Dialer) -> BTreeMap<String, String>;
     /// How the lab starts it; `None` if the lab cannot.
@@ -122,6 +126,9 @@ pub struct LabRecipe {
     pub units: Vec<Unit>,
     /// Files to write below [`NODE_HOME`] before the start, per node.
     pub files: Vec<HomeFile>,
+    /// The program files of processes whose clock can be changed by a library that is loaded before their own.
+    #[serde(default)]
+    pub clocks: BTreeMap<ProcessName, PathBuf>,
 }
 
 /// A program the recipe starts.

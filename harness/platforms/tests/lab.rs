@@ -93,6 +93,7 @@ fn recipe() -> LabRecipe {
         programs: vec![Program { name: "python3".into(), path: Some(PYTHON.into()), package: "python3".into() }],
         units: Vec::new(),
         files: Vec::new(),
+        clocks: BTreeMap::new(),
     };
     let late = "import socket, time; socket.create_connection(('127.0.0.1', 8000)); print('late on', socket.gethostname(), flush=True); time.sleep(600)";
     for node in nodes() {

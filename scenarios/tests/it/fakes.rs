@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use firedrill_core::action::{Action, Deed};
 use firedrill_core::check::{Check, CheckEntry, Finding, Question};
 use firedrill_core::cluster::{ClusterView, NodeName, ProcessName};
-use firedrill_core::fault::{Fault, FaultEntry, FaultPlan, Hold, HoldRule, PlanError, PlanInput, Step};
+use firedrill_core::fault::{Fault, FaultEntry, FaultPlan, Hold, HoldRule, Needs, PlanError, PlanInput, Step};
 use firedrill_core::history::{EpochSwitch, Op, OpKind, ProcessId, Route};
 use firedrill_core::platform::{Dialer, Missing, Offer, OpenRequest, Platform, PlatformEntry, Survey, Vantage};
 use firedrill_core::record::Recorded;
@@ -26,6 +26,7 @@ pub(crate) static REGISTRIES: Registries =
 
 struct FakeFault {
     process: Option<ProcessName>,
+    clock: bool,
 }
 
 impl Fault for FakeFault {
@@ -45,22 +46,32 @@ impl Fault for FakeFault {
     fn process(&self) -> Option<&ProcessName> {
         self.process.as_ref()
     }
+
+    fn needs(&self) -> Needs {
+        let clocks = self.clock.then(|| self.process.clone()).into_iter().collect();
+        Needs { clocks, ..Needs::default() }
+    }
 }
 
 fn shaped(fields: &mut Fields<'_, '_>) -> Option<Box<dyn Fault>> {
     let shapes = [("isolate", ()), ("isolate-from-peers", ()), ("halves", ())];
     fields.required_word("shape", &shapes)?;
-    Some(Box::new(FakeFault { process: None }))
+    Some(Box::new(FakeFault { process: None, clock: false }))
 }
 
 fn of_process(fields: &mut Fields<'_, '_>) -> Option<Box<dyn Fault>> {
     let process = fields.optional("process").map(ProcessName);
-    Some(Box::new(FakeFault { process }))
+    Some(Box::new(FakeFault { process, clock: false }))
+}
+
+fn of_clock(fields: &mut Fields<'_, '_>) -> Option<Box<dyn Fault>> {
+    let process = fields.optional("process").map(ProcessName);
+    Some(Box::new(FakeFault { process, clock: true }))
 }
 
 fn of_path(fields: &mut Fields<'_, '_>) -> Option<Box<dyn Fault>> {
     fields.required::<String>("path")?;
-    Some(Box::new(FakeFault { process: None }))
+    Some(Box::new(FakeFault { process: None, clock: false }))
 }
 
 /// Reads nothing and does not say why, which is a mistake of the plug-in.
@@ -78,6 +89,7 @@ const fn fault(
 }
 
 static FAULTS: &[FaultEntry] = &[
+    fault("clock.jump", &[Deed::ShiftClock], HoldRule::Required, of_clock),
     fault("disk.stall", &[Deed::PauseProcess], HoldRule::Required, of_path),
     fault("fake.silent", &[], HoldRule::Optional, silent),
     fault("net.partition", &[Deed::CutLinks], HoldRule::Required, shaped),
@@ -110,6 +122,10 @@ impl System for FakeSystem {
 
     async fn epoch_switches(&self, _: &dyn Dialer, _: &NodeName) -> Result<Vec<EpochSwitch>, String> {
         Ok(Vec::new())
+    }
+
+    fn clock_of(&self, process: &ProcessName) -> Result<(), &'static str> {
+        if process.0 == "postgres" { Ok(()) } else { Err("it has an hourglass") }
     }
 
     async fn versions(&self, _: &dyn Dialer) -> BTreeMap<String, String> {

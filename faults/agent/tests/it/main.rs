@@ -1,6 +1,7 @@
 //! The contract of the agent, against the real program in real network namespaces. Needs root.
 
 mod agent;
+mod clock;
 mod cut;
 mod holding;
 mod processes;

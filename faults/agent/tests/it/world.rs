@@ -140,13 +140,23 @@ impl World {
             tag_prefix: format!("fd-{}-", self.run),
             lease_nanos: u64::try_from(lease.as_nanos()).expect("a lease"),
             nodes: (1..=NODES)
-                .map(|number| NodeSite { name: node(number), site: site(number), ground: Ground::default() })
+                .map(|number| NodeSite { name: node(number), site: site(number), ground: self.ground(number) })
                 .collect(),
             clients: Some(site(NODES + 1)),
             starter: self.starter.clone(),
             resolver: None,
             journal: Some(self.folder.path().join("journals")),
         }
+    }
+
+    /// A folder of clocks, where a test has made one.
+    fn ground(&self, number: u8) -> Ground {
+        Ground { clock: Some(self.clocks(number)).filter(|folder| folder.is_dir()), ..Ground::default() }
+    }
+
+    /// Where a test may make the clocks of a node.
+    pub(crate) fn clocks(&self, number: u8) -> PathBuf {
+        self.folder.path().join(format!("clock{number}"))
     }
 
     pub(crate) fn end(&self, number: u8) -> &Netns {

@@ -5,6 +5,7 @@
 mod architecture;
 mod command;
 mod lab;
+mod library;
 mod mishaps_lab;
 mod mishaps_sim;
 mod scan;

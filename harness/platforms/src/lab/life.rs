@@ -19,12 +19,13 @@ use firedrill_sys::identity::{Identity, boot_id};
 use firedrill_sys::{cgroup, dirs, launch, pass};
 use tokio::task::spawn_blocking;
 
+use super::clocks::Clocks;
 use super::control::Control;
 use super::dial::current;
 use super::records::{self, Purpose, Record};
 use super::template::Template;
 use super::wire::{self, Ask, CLIENTS, CLIENTS_ADDRESS, JOURNAL_FOLDER, JOURNALS, LabConfig, NodeConfig, STARTER};
-use super::{Lab, Made, files, init, not_started, preflight};
+use super::{Lab, Made, clocks, files, init, not_started, preflight};
 use crate::agent_client::AgentClient;
 
 /// How long the units of one name may take to end when asked, before a template is made.
@@ -123,6 +124,7 @@ impl Lab {
             nodes: nodes.collect(),
             units: self.recipe.units.clone(),
             accounts,
+            clocks: self.clocks(),
             owner: firedrill_sys::namespaces::own_ids(),
         })
     }
@@ -171,11 +173,16 @@ impl Lab {
         self.request.needs.deeds.contains(&Deed::LosePower)
     }
 
+    fn clocks(&self) -> Option<Clocks> {
+        clocks::needed(&self.recipe, &self.request.needs.clocks)
+    }
+
     fn ground(&self, node: &str) -> Ground {
         Ground {
             mounts: Some(init::mounts_path(node)),
             home: Some(init::home_path(node)),
             device: self.has_volumes().then(|| init::image_path(node)),
+            clock: self.clocks().map(|_| clocks::folder(node)),
             ..Ground::default()
         }
     }

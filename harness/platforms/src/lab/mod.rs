@@ -2,6 +2,7 @@
 //! one process whose end is the end of it all. It knows units, not what they are; roles and readiness are the system's.
 
 mod attach;
+mod clocks;
 mod control;
 mod dial;
 mod files;

@@ -9,6 +9,8 @@ use firedrill_core::system::LabRecipe;
 use firedrill_sys::nft::{self, Keeper};
 use firedrill_sys::{accounts, dirs, namespaces, programs, volume};
 
+use super::clocks;
+
 pub(super) mod trial;
 
 /// The file name of the agent.
@@ -55,6 +57,9 @@ fn mechanism(deed: Deed) -> Result<Mechanism, Missing> {
         }
         Deed::PauseProcess => Ok(Mechanism::best(deed, "SIGSTOP to the node's process tree, until nothing of it runs")),
         Deed::LosePower => lose_power(deed),
+        Deed::ShiftClock => clocks::library().map(|_| {
+            Mechanism::best(deed, "libfaketime in the servers; the offset is the name of a thread of the agent")
+        }),
         Deed::HarmDisk
         | Deed::ImpairLinks
         | Deed::MisleadNames
@@ -63,8 +68,7 @@ fn mechanism(deed: Deed) -> Result<Mechanism, Missing> {
         | Deed::PressFds
         | Deed::PressIo
         | Deed::PressMemory
-        | Deed::PressPids
-        | Deed::ShiftClock => {
+        | Deed::PressPids => {
             Err(Missing::new(format!("{deed} is not built into this version"), "use a newer firedrill"))
         }
     }

@@ -9,6 +9,8 @@ use firedrill_core::system::Unit;
 use firedrill_sys::accounts::Account;
 use serde::{Deserialize, Serialize};
 
+use super::clocks::Clocks;
+
 /// Where in the lab's own mount namespace init keeps what people and the agent look for.
 pub(crate) const LAB_RUN: &str = "/run/firedrill";
 /// Where the network namespaces have names, in the lab's own mount namespace.
@@ -48,6 +50,8 @@ pub(crate) struct LabConfig {
     pub(crate) units: Vec<Unit>,
     /// The users that units run as; `None` when the lab has one user only, namely whoever started it.
     pub(crate) accounts: Option<BTreeMap<String, Account>>,
+    /// The clocks that can be changed, if any.
+    pub(crate) clocks: Option<Clocks>,
     /// Effective user and group of whoever started it.
     pub(crate) owner: (u32, u32),
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use firedrill_core::action::{Action, Effect};
 use firedrill_core::cluster::{ClusterView, NodeName, ProcessName};
 use firedrill_core::history::{EpochSwitch, OpKind, Route};
 use firedrill_core::platform::{Dialer, Vantage, lab_addresses};
@@ -19,6 +20,7 @@ pub use recipe::{Place, recipe};
 pub use transactions::{Isolation, Writes};
 
 mod client;
+mod clock;
 mod config;
 mod etcd;
 mod options;
@@ -145,6 +147,20 @@ impl System for Patroni {
     async fn epoch_switches(&self, dial: &dyn Dialer, node: &NodeName) -> Result<Vec<EpochSwitch>, String> {
         let asked = switches::ask(dial, node);
         tokio::time::timeout(ASK, asked).await.map_err(|_| format!("{node} did not answer"))?
+    }
+
+    async fn witness(&self, dial: &dyn Dialer, action: &Action) -> Option<Effect> {
+        let Action::ShiftClock { node, change, .. } = action else { return None };
+        Some(clock::witness(dial, node, *change).await)
+    }
+
+    fn clock_of(&self, process: &ProcessName) -> Result<(), &'static str> {
+        match process.0.as_str() {
+            "postgres" => Ok(()),
+            "etcd" => Err("it is written in Go and asks the kernel itself, past the library that changes clocks"),
+            "patroni" => Err("Python's sleep (3.11) fails under the library that changes clocks"),
+            _ => Err("it is not known how it reads its clock"),
+        }
     }
 
     async fn versions(&self, dial: &dyn Dialer) -> BTreeMap<String, String> {

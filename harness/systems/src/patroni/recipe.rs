@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::Path;
 
-use firedrill_core::cluster::NodeName;
+use firedrill_core::cluster::{NodeName, ProcessName};
 use firedrill_core::platform::NodeAddress;
 use firedrill_core::system::{HomeFile, LabRecipe, NODE_HOME, TemplateEnd, Unit};
 
@@ -42,7 +42,8 @@ pub fn recipe(options: &Options, programs: &Programs, places: &[Place]) -> LabRe
     let mut units: Vec<Unit> = places.iter().map(|place| etcd_unit(programs, place, places)).collect();
     units.extend(places.iter().map(|place| patroni_unit(programs, place)));
     let files = places.iter().flat_map(|place| files(options, programs, place, places)).collect();
-    LabRecipe { programs: programs.listed(), units, files }
+    let postgres = programs.postgres_bin.as_ref().map(|bin| (ProcessName("postgres".to_owned()), bin.join("postgres")));
+    LabRecipe { programs: programs.listed(), units, files, clocks: postgres.into_iter().collect() }
 }
 
 fn files(options: &Options, programs: &Programs, place: &Place, places: &[Place]) -> Vec<HomeFile> {

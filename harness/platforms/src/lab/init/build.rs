@@ -15,6 +15,7 @@ use firedrill_core::system::NODE_HOME;
 use firedrill_sys::namespaces::{self, Kind};
 use firedrill_sys::{ip, mounts, volume};
 
+use crate::lab::clocks::{self, Clocks};
 use crate::lab::wire::{
     CLIENTS, CLIENTS_ADDRESS, CONTROL, CONTROL_ADDRESS, IMAGES, JOURNALS, LAB_RUN, LabConfig, NAMESPACES, NODES,
     NodeConfig, STARTER,
@@ -82,7 +83,12 @@ pub(super) fn build(config: &LabConfig) -> io::Result<Places> {
     let networks = build_network(config, &switch)?;
     let mut nodes = Vec::new();
     for (node, folders) in config.nodes.iter().zip(opened) {
-        nodes.push(build_node(node, folders).map_err(doing(&format!("make node {}", node.name)))?);
+        if let Some(clocks) = &config.clocks {
+            clocks::make(clocks, node.name.as_str()).map_err(doing("make the clocks' offsets"))?;
+        }
+        nodes.push(
+            build_node(node, config.clocks.as_ref(), folders).map_err(doing(&format!("make node {}", node.name)))?,
+        );
     }
     let starter = UnixListener::bind(STARTER).map_err(doing("listen for the agent"))?;
     starter.set_nonblocking(true)?;
@@ -167,7 +173,7 @@ fn open_folders(config: &LabConfig, node: &NodeConfig) -> io::Result<Folders> {
 }
 
 /// Gives a node mounts, IPC and a host name of its own, and comes back.
-fn build_node(config: &NodeConfig, folders: Folders) -> io::Result<NodePlace> {
+fn build_node(config: &NodeConfig, clocks: Option<&Clocks>, folders: Folders) -> io::Result<NodePlace> {
     let own = [Kind::Ipc, Kind::Uts, Kind::Mount];
     let name = config.name.as_str();
     let stage = Path::new(NODES).join(name);
@@ -181,7 +187,7 @@ fn build_node(config: &NodeConfig, folders: Folders) -> io::Result<NodePlace> {
     }
     let [ipc, uts, mnt] = open_all(own)?;
     namespaces::unshare(&own)?;
-    let made = fill_node(config, &stage).and_then(|()| open_all(own));
+    let made = fill_node(config, clocks, &stage).and_then(|()| open_all(own));
     for back in [&ipc, &uts, &mnt] {
         namespaces::enter(back.as_fd()).map_err(doing("come back from the node"))?;
     }
@@ -207,15 +213,17 @@ fn fill_home(home: &Path, folders: &Folders) -> io::Result<()> {
         .map_err(doing("fill the node's volume"))
 }
 
-fn fill_node(config: &NodeConfig, stage: &Path) -> io::Result<()> {
+fn fill_node(config: &NodeConfig, clocks: Option<&Clocks>, stage: &Path) -> io::Result<()> {
     let stage = File::open(stage)?;
+    let opened = clocks.map(|clocks| clocks.open(config.name.as_str())).transpose()?;
     namespaces::set_host_name(config.name.as_str())?;
     // Shared memory too: its files would stay on the host after a kill, and nodes would see each other's.
     for (at, mode) in [("/run", 0o755), ("/tmp", 0o1777), ("/dev/shm", 0o1777)] {
         mounts::tmpfs(Path::new(at), mode).map_err(doing(&format!("mount {at}")))?;
     }
     fs::create_dir_all(LAB_RUN)?;
-    mounts::bind_all(&open_path(&stage), Path::new(LAB_RUN)).map_err(doing("mount the node's home"))
+    mounts::bind_all(&open_path(&stage), Path::new(LAB_RUN)).map_err(doing("mount the node's home"))?;
+    clocks.zip(opened.as_ref()).map_or(Ok(()), |(clocks, opened)| clocks.put(opened))
 }
 
 fn open_all(kinds: [Kind; 3]) -> io::Result<[OwnedFd; 3]> {
@@ -224,6 +232,6 @@ fn open_all(kinds: [Kind; 3]) -> io::Result<[OwnedFd; 3]> {
 }
 
 /// The path by which an open file can be named, whatever covers its own.
-pub(super) fn open_path(file: &File) -> PathBuf {
+pub(crate) fn open_path(file: &File) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }

@@ -19,7 +19,7 @@ use firedrill_sys::namespaces::{self, Kind};
 use firedrill_sys::spawn::{self, Forked};
 use firedrill_sys::{cgroup, dirs, pass};
 
-pub(crate) use build::{home_path, image_path, mounts_path, namespace_path};
+pub(crate) use build::{home_path, image_path, mounts_path, namespace_path, open_path};
 
 use super::doing;
 use super::preflight::trial;
