@@ -62,5 +62,6 @@ pub(super) fn recipe(options: &Options, program: Option<PathBuf>, places: &[Node
         programs: vec![Program { name: "etcd".to_owned(), path: program, package: "etcd-server".to_owned() }],
         units: places.iter().map(unit).collect(),
         files: places.iter().map(folder).collect(),
+        clocks: BTreeMap::new(),
     }
 }
