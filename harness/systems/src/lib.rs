@@ -1,4 +1,4 @@
-//! What runs on the nodes: etcd, Patroni, and the simulated store.
+//! What runs on the nodes: etcd, Patroni, Redis with Sentinel, and the simulated store.
 //!
 //! A system knows roles, clients and health, and how the lab starts it. It reaches nodes only through a
 //! [`Dialer`](firedrill_core::platform::Dialer) and never knows which platform is behind it.
@@ -7,10 +7,11 @@ use firedrill_core::system::SystemEntry;
 
 pub mod etcd;
 pub mod patroni;
+pub mod redis_sentinel;
 pub mod sim;
 
 mod http;
 mod joined;
 
 /// Every system, alphabetical.
-pub static SYSTEMS: &[SystemEntry] = &[etcd::ENTRY, patroni::ENTRY, sim::ENTRY];
+pub static SYSTEMS: &[SystemEntry] = &[etcd::ENTRY, patroni::ENTRY, redis_sentinel::ENTRY, sim::ENTRY];
