@@ -53,6 +53,7 @@ pub(super) fn recipe(options: &Options, places: &[NodeAddress]) -> LabRecipe {
         files: files.collect(),
         programs: vec![program("redis-server", server), program("redis-sentinel", sentinel)],
         units,
+        clocks: BTreeMap::new(),
     }
 }
 
