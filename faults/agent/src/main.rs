@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use firedrill_agent::deeds::pause;
 use firedrill_agent::{guard, log, serve};
 use firedrill_sys::process::EndSignals;
 
@@ -14,6 +15,10 @@ fn main() -> ExitCode {
     match argument.as_deref() {
         // The guard leaves the signals blocked: it ends when its agent does.
         Some(guard::ARGUMENT) => match guard::run() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(refusal) => failed(&refusal.to_string()),
+        },
+        Some(pause::ARGUMENT) => match pause::hold() {
             Ok(()) => ExitCode::SUCCESS,
             Err(refusal) => failed(&refusal.to_string()),
         },

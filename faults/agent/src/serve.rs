@@ -358,7 +358,7 @@ fn inventory(world: &World) -> Result<Inventory, Refusal> {
     let mut stopped = Vec::new();
     for node in &world.config.nodes {
         let found = world.processes(&node.name, None)?;
-        let found = found.iter().filter(|process| process.state == State::Stopped);
+        let found = found.iter().filter(|process| matches!(process.state, State::Stopped | State::Held));
         stopped.extend(found.map(|process| format!("{} {} ({})", node.name, process.name, process.pid)));
     }
     stopped.sort();

@@ -20,4 +20,5 @@ pub mod programs;
 pub mod ready;
 pub mod sockets;
 pub mod spawn;
+pub mod trace;
 pub mod volume;

@@ -29,8 +29,10 @@ impl NetnsId {
 /// What a process is doing, as far as it matters here.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum State {
-    /// Stopped by a signal (`T`), or by a debugger (`t`).
+    /// Stopped by a signal (`T`).
     Stopped,
+    /// Stopped by whoever holds it as a debugger does (`t`).
+    Held,
     /// Ended, and not yet waited for (`Z`, `X`).
     Ended,
     /// Anything else.
@@ -83,7 +85,8 @@ fn parse_stat(text: &str) -> Option<Process> {
     let (open, close) = (text.find('(')?, text.rfind(')')?);
     let fields: Vec<&str> = text.get(close + 1..)?.split_ascii_whitespace().collect();
     let state = match *fields.first()? {
-        "T" | "t" => State::Stopped,
+        "T" => State::Stopped,
+        "t" => State::Held,
         "Z" | "X" | "x" => State::Ended,
         _ => State::Alive,
     };
@@ -126,6 +129,24 @@ fn parents_first(processes: Vec<Process>) -> Vec<Process> {
     ordered.into_iter().map(|(_, process)| process).collect()
 }
 
+/// The processes of this program that were started with these last arguments, see [`start_self`].
+pub fn started_self(arguments: &[&str]) -> io::Result<Vec<Process>> {
+    let wanted: Vec<u8> = arguments.iter().flat_map(|argument| [b"\0", argument.as_bytes()].concat()).collect();
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        if line.starts_with(OWN_NAME.as_bytes()) && line.strip_suffix(b"\0").is_some_and(|line| line.ends_with(&wanted))
+        {
+            found.extend(Process::read(pid).filter(|process| process.state != State::Ended));
+        }
+    }
+    Ok(found)
+}
+
+/// What the parts of this program are called, first word of their command line.
+const OWN_NAME: &str = "firedrill-agent";
+
 /// Sends a signal by number to the process of that number and start. `Ok(false)` if it is gone or is another one by now.
 pub fn signal(pid: i32, start: u64, number: i32) -> io::Result<bool> {
     let signal = Signal::try_from(number)?;
@@ -164,7 +185,7 @@ impl EndSignals {
 pub fn start_self(arguments: &[&str]) -> io::Result<Child> {
     use std::os::unix::process::CommandExt;
     let mut command = Command::new("/proc/self/exe");
-    command.arg0("firedrill-agent").args(arguments).process_group(0);
+    command.arg0(OWN_NAME).args(arguments).process_group(0);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()
 }
 

@@ -1,17 +1,32 @@
-//! Stopping processes with SIGSTOP, until two looks in a row find all of them stopped, new children included.
+//! Stopping processes, until two looks in a row find all of them stopped, new threads and children included. They are held
+//! as a debugger holds them, by a process of the agent's that dies with it: then the kernel lets them go on. What cannot be
+//! held so, because somebody holds it already or the kernel forbids it, is stopped with SIGSTOP, which is the guard's to
+//! undo.
 
+mod traced;
+
+use std::io;
 use std::time::Duration;
 
 use firedrill_core::action::{Action, Effect, Presence, ProcessRef, Undo};
 use firedrill_core::cluster::{NodeName, ProcessName};
-use firedrill_sys::clock;
+use firedrill_sys::identity::Identity;
 use firedrill_sys::process::{self, Process, State};
+use firedrill_sys::{clock, trace};
 
 use super::{Grip, Scene, Work, not_mine, targets};
+pub use traced::hold;
+
+use self::traced::Holder;
 use crate::ends::Ends;
+use crate::log::say;
 use crate::protocol::{Refusal, RefusalKind};
 use crate::world::{self, World};
 
+/// The argument by which the program becomes what holds a pause; its tag follows.
+pub const ARGUMENT: &str = "pause";
+/// How often holding all is tried before signals are used.
+const ATTEMPTS: usize = 3;
 const SIGCONT: i32 = 18;
 const SIGSTOP: i32 = 19;
 /// How long stopping all may take. Only what sleeps in the kernel uninterruptibly takes longer than milliseconds.
@@ -40,18 +55,21 @@ impl Work for Pause {
 
     fn apply(&self, scene: &mut Scene<'_>, undo: &Undo) -> Result<(Box<dyn Grip>, u64), Refusal> {
         let (node, process) = whom(&undo.action)?;
-        let (stopped, from) = apply(scene.world, node, process, scene.held)?;
+        let holder = hold_all(scene.world, undo);
+        scene.guard.pass("mid-apply");
+        let (stopped, from) = apply(scene.world, node, process, scene.held, holder.as_ref())?;
         if stopped.iter().any(|reference| !undo.processes.contains(reference)) {
             scene.guard.hold(&Undo { processes: stopped.clone(), ..undo.clone() }).or_else(|refusal| {
                 revert(&stopped, scene.held)?;
                 Err(refusal)
             })?;
         }
-        Ok((Box::new(Paused(stopped)), from))
+        Ok((Box::new(Paused { holder, stopped }), from))
     }
 
     fn undo(&self, world: &World, undo: &Undo, held: &[ProcessRef]) -> Result<(), Refusal> {
         let (node, process) = whom(&undo.action)?;
+        end_holder(&undo.tag)?;
         revert(&orphans(world, node, process, &undo.processes)?, held)
     }
 
@@ -63,32 +81,68 @@ impl Work for Pause {
     }
 }
 
-/// What was stopped, in the order of stopping.
+/// What was stopped: what the holder holds, and what a signal has stopped, in the order of stopping.
 #[derive(Debug)]
-struct Paused(Vec<ProcessRef>);
+struct Paused {
+    holder: Option<Holder>,
+    stopped: Vec<ProcessRef>,
+}
 
 impl Grip for Paused {
     fn let_go(self: Box<Self>, _world: &World, _undo: &Undo, held: &[ProcessRef]) -> Result<(), Refusal> {
-        revert(&self.0, held)
+        let released = self.holder.map_or(Ok(()), Holder::release);
+        revert(&self.stopped, held).and(released)
     }
 
     fn stopped(&self) -> &[ProcessRef] {
-        &self.0
+        &self.stopped
     }
 }
 
-/// Stops all; returns them, and when the last signal that was needed had been sent (boot time, nanoseconds): the looks that
-/// follow only make sure. `held` are processes that other pauses hold. On an error what was stopped goes on.
+/// Holds what can be held. Says why if nothing can: signals are for it then.
+fn hold_all(world: &World, undo: &Undo) -> Option<Holder> {
+    for _ in 0..ATTEMPTS {
+        match Holder::start(&world.config, undo) {
+            Ok(Some(holder)) => return Some(holder),
+            Ok(None) => {}
+            Err(refusal) => {
+                say(&format!("{}: stopped by signals: {refusal}", undo.tag));
+                return None;
+            }
+        }
+    }
+    say(&format!("{}: stopped by signals, because not all came to rest while they were held", undo.tag));
+    None
+}
+
+/// Ends the process that holds the pause of this tag, for whoever has no grip on it.
+fn end_holder(tag: &str) -> Result<(), Refusal> {
+    let failed = |error: io::Error| Refusal::system(format!("ending what holds {tag}"), &error);
+    for process in process::started_self(&[ARGUMENT, tag]).map_err(failed)? {
+        let holder = Identity { pid: process.pid, start: process.start };
+        holder.kill().map_err(failed)?;
+        if !holder.wait_gone(PATIENCE).map_err(failed)? {
+            return Err(failed(io::Error::from(io::ErrorKind::TimedOut)));
+        }
+    }
+    Ok(())
+}
+
+/// Stops by signals what is not held; returns that, and when the last that was needed had been done (boot time,
+/// nanoseconds): the looks that follow only make sure. `held` are processes that other pauses have stopped. On an error what
+/// was stopped goes on.
 fn apply(
     world: &World,
     node: &NodeName,
     name: Option<&ProcessName>,
     held: &[ProcessRef],
+    holder: Option<&Holder>,
 ) -> Result<(Vec<ProcessRef>, u64), Refusal> {
+    let own = holder.map_or(&[][..], |holder| &holder.held);
     let mut stopped = Vec::new();
     let mut quiet_looks = 0;
-    let mut since = clock::boottime_nanos();
-    let done = clock::until(PATIENCE, INTERVAL, || match round(world, node, name, held, &mut stopped) {
+    let mut since = holder.map_or_else(clock::boottime_nanos, |holder| holder.since);
+    let done = clock::until(PATIENCE, INTERVAL, || match round(world, node, name, (held, own), &mut stopped) {
         Ok(signalled) => {
             if signalled == 0 {
                 quiet_looks += 1;
@@ -111,12 +165,13 @@ fn apply(
     }
 }
 
-/// One look and one SIGSTOP to each that runs; how many there were.
+/// One look and one SIGSTOP to each that runs, or that only another pause's holder holds; how many there were. Of the
+/// `others` the first are those that other pauses have stopped, the second those that this one holds.
 fn round(
     world: &World,
     node: &NodeName,
     name: Option<&ProcessName>,
-    held: &[ProcessRef],
+    (held, own): (&[ProcessRef], &[ProcessRef]),
     stopped: &mut Vec<ProcessRef>,
 ) -> Result<usize, Refusal> {
     let mut signalled = 0;
@@ -127,6 +182,10 @@ fn round(
             if held.contains(&reference) && !stopped.contains(&reference) {
                 stopped.push(reference);
             }
+            continue;
+        }
+        // Held by another pause: the signal waits until that one lets go.
+        if process.state == State::Held && (own.contains(&reference) || stopped.contains(&reference)) {
             continue;
         }
         signalled += 1;
@@ -148,7 +207,7 @@ fn never_quiet(node: &NodeName) -> Refusal {
 fn revert(stopped: &[ProcessRef], held: &[ProcessRef]) -> Result<(), Refusal> {
     let mut result = Ok(());
     for reference in stopped.iter().rev().filter(|reference| !held.contains(reference)) {
-        if find_stopped(reference).is_none() {
+        if world::find(reference).is_none_or(|process| process.state == State::Alive) {
             continue;
         }
         let signalled = process::signal(reference.pid, reference.start, SIGCONT);
@@ -191,23 +250,24 @@ fn orphans(
     Ok(orphans)
 }
 
-/// Looks at the state of each.
+/// Looks at the state of each, and of every thread of it.
 fn probe(world: &World, node: &NodeName, name: Option<&ProcessName>) -> Effect {
     match world.processes(node, name) {
-        Ok(found) => judge(node, &found),
+        Ok(found) => judge(node, &found, |process| trace::is_halted(process.pid)),
         Err(refusal) => Effect { presence: Presence::Unknown, evidence: refusal.what },
     }
 }
 
-fn judge(node: &NodeName, found: &[Process]) -> Effect {
-    let stopped = found.iter().filter(|process| process.state == State::Stopped).count();
+fn judge(node: &NodeName, found: &[Process], every_thread: impl Fn(&Process) -> bool) -> Effect {
+    let halted = |process: &&Process| process.state != State::Alive && every_thread(process);
+    let stopped = found.iter().filter(halted).count();
     let presence = match (found.len(), stopped) {
         (0, _) => Presence::Unknown,
         (_, 0) => Presence::Absent,
         (all, stopped) if all == stopped => Presence::Full,
         (_, _) => Presence::Partial,
     };
-    let running: Vec<&Process> = found.iter().filter(|process| process.state != State::Stopped).collect();
+    let running: Vec<&Process> = found.iter().filter(|process| !halted(process)).collect();
     let mut evidence = format!("{stopped} of {} processes of {node} are stopped", found.len());
     if presence == Presence::Partial {
         evidence = format!("{evidence}; running: {}", world::words(running));
@@ -226,9 +286,12 @@ mod tests {
             (vec![], Presence::Unknown),
             (vec![process(2, State::Alive)], Presence::Absent),
             (vec![process(2, State::Stopped)], Presence::Full),
+            (vec![process(2, State::Held)], Presence::Full),
             (vec![process(2, State::Stopped), process(3, State::Alive)], Presence::Partial),
+            (vec![process(2, State::Held), process(4, State::Held)], Presence::Partial),
         ] {
-            assert_eq!(judge(&NodeName::new("n1"), &found).presence, want, "{found:?}");
+            let one_thread_runs = |process: &Process| process.pid != 4;
+            assert_eq!(judge(&NodeName::new("n1"), &found, one_thread_runs).presence, want, "{found:?}");
         }
     }
 }

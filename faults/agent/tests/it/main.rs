@@ -4,6 +4,7 @@ mod agent;
 mod clock;
 mod cut;
 mod holding;
+mod holds;
 mod processes;
 mod protocol;
 mod watch;

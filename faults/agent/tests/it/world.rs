@@ -172,6 +172,11 @@ impl World {
         wait("it runs", || runs().then_some(()));
     }
 
+    /// Ends a child with the world.
+    pub(crate) fn keep(&self, child: Child) {
+        self.children.borrow_mut().push(child);
+    }
+
     pub(crate) fn processes(&self, number: u8) -> Vec<Process> {
         let id = NetnsId::of_file(&self.end(number).path()).expect("the namespace");
         in_netns(id).expect("processes")

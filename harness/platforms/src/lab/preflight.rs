@@ -7,7 +7,7 @@ use firedrill_core::action::Deed;
 use firedrill_core::platform::{Mechanism, Missing, Survey};
 use firedrill_core::system::LabRecipe;
 use firedrill_sys::nft::{self, Keeper};
-use firedrill_sys::{accounts, dirs, namespaces, programs, volume};
+use firedrill_sys::{accounts, dirs, namespaces, programs, trace, volume};
 
 use super::clocks;
 
@@ -55,7 +55,7 @@ fn mechanism(deed: Deed) -> Result<Mechanism, Missing> {
         Deed::KillProcess => {
             Ok(Mechanism::best(deed, "signals to the node's processes; init of the lab starts them again"))
         }
-        Deed::PauseProcess => Ok(Mechanism::best(deed, "SIGSTOP to the node's process tree, until nothing of it runs")),
+        Deed::PauseProcess => Ok(pause()),
         Deed::LosePower => lose_power(deed),
         Deed::ShiftClock => clocks::library().map(|_| {
             Mechanism::best(deed, "libfaketime in the servers; the offset is the name of a thread of the agent")
@@ -72,6 +72,20 @@ fn mechanism(deed: Deed) -> Result<Mechanism, Missing> {
             Err(Missing::new(format!("{deed} is not built into this version"), "use a newer firedrill"))
         }
     }
+}
+
+/// Held as a debugger holds, where the kernel lets anybody be one.
+fn pause() -> Mechanism {
+    let deed = Deed::PauseProcess;
+    if trace::is_permitted() {
+        return Mechanism::best(
+            deed,
+            "every thread held as by a debugger (ptrace), by a process that dies with the agent",
+        );
+    }
+    let by = "SIGSTOP to the node's process tree, until nothing of it runs; undone by the agent's guard";
+    let lacks = "this kernel forbids ptrace to everybody";
+    Mechanism::fallback(deed, by, lacks, "boot with kernel.yama.ptrace_scope below 3")
 }
 
 /// Only root outside of a user namespace may attach loop devices and mount file systems of devices.
