@@ -6,11 +6,10 @@ use std::time::Duration;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use firedrill_check::linear::Model;
-use firedrill_check::txn::Consistency;
 use firedrill_core::seed::Seed;
 use firedrill_core::units::{Bytes, duration};
 
-use crate::judge_txn::{self, Named, anomalies, consistency};
+use crate::judge_txn::{self, Asked, Named, anomalies, consistency};
 
 /// What every `--help` ends with. The numbers are those of [`firedrill_core::verdict::exit`].
 pub(crate) const EXIT_CODES: &str = "\
@@ -182,7 +181,7 @@ pub(crate) struct DoctorArgs {
 #[command(after_help = EXIT_CODES)]
 pub(crate) struct JudgeArgs {
     /// The folder of a recorded run (`runs/<id>`, or one repeat of it), or with --model a file with a history: Jepsen's
-    /// (EDN, JSON lines) or Porcupine's (etcd logs, key-value text)
+    /// (EDN, JSON lines), Porcupine's (etcd logs, key-value text), Plume's text or AWDIT's test format
     #[arg(value_name = "RUN|FILE")]
     pub(crate) run: PathBuf,
     /// A file for the verdict.
@@ -215,9 +214,11 @@ pub(crate) struct JudgeArgs {
 /// What only histories of transactions are asked.
 #[derive(Args, Debug)]
 pub(crate) struct TxnArgs {
-    /// Transactions: what the history must satisfy; the default, without --anomalies, is strict-serializable
+    /// Transactions: what the history must satisfy; the default, without --anomalies, is strict-serializable. For
+    /// rw-register also the axiomatic levels rc-axiomatic, ra and cc, and with real time strong-rc-axiomatic, strong-ra
+    /// and strong-cc
     #[arg(long, value_name = "MODEL,…", value_delimiter = ',', value_parser = consistency, requires = "model")]
-    pub(crate) consistency: Vec<Consistency>,
+    pub(crate) consistency: Vec<Asked>,
     /// Transactions: what the history must not show, by Elle's names
     #[arg(long, value_name = "ANOMALY,…", value_delimiter = ',', value_parser = anomalies, requires = "model")]
     pub(crate) anomalies: Vec<Named>,

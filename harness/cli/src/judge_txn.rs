@@ -4,7 +4,9 @@ use std::fs;
 use std::time::Duration;
 
 use firedrill_check::history::{self, Loaded};
+use firedrill_check::limits::Stop;
 use firedrill_check::txn::{self, Anomaly, Consistency, Model, Options, Report, Verdict};
+use firedrill_check::weak::Level;
 use firedrill_core::time::{Clock, RunTime};
 use firedrill_core::units::human;
 use firedrill_core::verdict::exit;
@@ -14,6 +16,7 @@ use serde::Serialize;
 use crate::args::{JudgeArgs, TxnArgs};
 use crate::failure::Failure;
 use crate::judge_file::memory_line;
+use crate::judge_weak;
 
 /// The models by name.
 pub(crate) const MODELS: [(&str, Model); 2] = [("list-append", Model::ListAppend), ("rw-register", Model::RwRegister)];
@@ -22,12 +25,88 @@ pub(crate) const MODELS: [(&str, Model); 2] = [("list-append", Model::ListAppend
 #[derive(Clone, Debug)]
 pub(crate) struct Named(Vec<Anomaly>);
 
+/// What `--consistency` names: a model of the lattice, or an axiomatic level of weak isolation.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Asked {
+    Model(Consistency),
+    Level(Level),
+}
+
 /// Reads the name of a consistency model.
-pub(crate) fn consistency(name: &str) -> Result<Consistency, String> {
-    Consistency::named(name).ok_or_else(|| {
-        let known: Vec<&str> = Consistency::ALL.iter().map(|model| model.name()).collect();
+pub(crate) fn consistency(name: &str) -> Result<Asked, String> {
+    let level = Level::named(name).map(Asked::Level);
+    Consistency::named(name).map(Asked::Model).or(level).ok_or_else(|| {
+        let models = Consistency::ALL.iter().map(|model| model.name());
+        let known: Vec<&str> = models.chain(Level::ALL.iter().map(|level| level.name())).collect();
         format!("no such consistency model; there are {}", known.join(", "))
     })
+}
+
+/// The levels of weak isolation that are asked about; they are asked about alone.
+fn levels(asked: &TxnArgs, model: Model) -> Result<Vec<Level>, Failure> {
+    let of = |asked: &Asked| if let Asked::Level(level) = asked { Some(*level) } else { None };
+    let mut levels: Vec<Level> = asked.consistency.iter().filter_map(of).collect();
+    if levels.is_empty() {
+        return Ok(levels);
+    }
+    let keys = [asked.linearizable_keys, asked.sequential_keys, asked.wfr_keys];
+    if levels.len() < asked.consistency.len() || !asked.anomalies.is_empty() || keys.contains(&true) {
+        let help = "judge the levels of weak isolation without --anomalies, options of keys and other models";
+        return Err(Failure::usage("these are not judged together").help(help));
+    }
+    if model != Model::RwRegister {
+        return Err(Failure::usage("levels of weak isolation are for rw-register"));
+    }
+    levels.sort_unstable();
+    levels.dedup();
+    Ok(levels)
+}
+
+/// The limits that were asked for, as this process keeps them.
+pub(crate) struct Limited<'a> {
+    args: &'a JudgeArgs,
+    clock: &'a Clock,
+    end: Option<RunTime>,
+}
+
+impl<'a> Limited<'a> {
+    pub(crate) fn new(args: &'a JudgeArgs, clock: &'a Clock) -> Self {
+        Self { args, clock, end: args.limit_time.map(|limit| RunTime::ZERO.plus(limit)) }
+    }
+
+    /// The limit that was reached.
+    pub(crate) fn exceeded(&self) -> Option<Stop> {
+        if self.end.is_some_and(|end| self.clock.now() >= end) {
+            return Some(Stop::Time);
+        }
+        memory_line("VmRSS:").filter(|held| *held > self.args.limit_memory.0).map(|_| Stop::Memory)
+    }
+
+    /// What is in the file, unless that alone is too much.
+    pub(crate) fn text(&self) -> Result<Result<String, Stop>, Failure> {
+        let unreadable = || Failure::usage(format!("{} cannot be judged", self.args.run.display()));
+        let length = fs::metadata(&self.args.run).map_err(|error| unreadable().because(&error))?.len();
+        if length > self.args.limit_memory.0 {
+            return Ok(Err(Stop::Memory));
+        }
+        let bytes = fs::read(&self.args.run).map_err(|error| unreadable().because(&error))?;
+        // A file that is not UTF-8 is told of by the importer, which knows the place.
+        match String::from_utf8(bytes) {
+            Ok(text) => Ok(Ok(text)),
+            Err(error) => match history::load(error.as_bytes()) {
+                Err(error) => Err(unreadable().because(&error)),
+                Ok(_) => Err(unreadable()),
+            },
+        }
+    }
+}
+
+/// A limit in words.
+pub(crate) fn limit(stop: Stop) -> &'static str {
+    match stop {
+        Stop::Time => "the limit of time",
+        Stop::Memory => "the limit of memory",
+    }
 }
 
 /// Reads the name of an anomaly or of a group of them.
@@ -56,10 +135,17 @@ pub(crate) fn judge(args: &JudgeArgs, (name, model): (&str, Model), clock: &Cloc
     if args.initial != "null" {
         return Err(Failure::usage(format!("--initial is not for {name}: its keys begin empty")));
     }
+    let levels = levels(&args.transactions, model)?;
+    if !levels.is_empty() {
+        return judge_weak::judge(args, &levels, clock);
+    }
     let unreadable = || Failure::usage(format!("{} cannot be judged", args.run.display()));
     let bytes = fs::read(&args.run).map_err(|error| unreadable().because(&error))?;
     let history = history::load(&bytes).map_err(|error| unreadable().because(&error))?;
     drop(bytes);
+    if args.transactions.linearizable_keys && !history.format.has_realtime() {
+        return Err(Failure::usage(format!("--linearizable-keys: {} has no real time", history.format)));
+    }
     let report = check(&args.transactions, &history, model).map_err(|error| unreadable().because(&error))?;
     let took = clock.now().since(RunTime::ZERO);
     let peak_memory = memory_line("VmHWM:");
@@ -83,7 +169,8 @@ pub(crate) fn judge(args: &JudgeArgs, (name, model): (&str, Model), clock: &Cloc
 /// Checks the history; neither consistency nor anomalies given means strict serializability.
 fn check(args: &TxnArgs, history: &Loaded, model: Model) -> Result<Report, txn::TxnError> {
     let anomalies: Vec<Anomaly> = args.anomalies.iter().flat_map(|named| named.0.iter().copied()).collect();
-    let mut consistency = args.consistency.clone();
+    let of = |asked: &Asked| if let Asked::Model(model) = asked { Some(*model) } else { None };
+    let mut consistency: Vec<Consistency> = args.consistency.iter().filter_map(of).collect();
     if consistency.is_empty() && anomalies.is_empty() {
         consistency = Options::default().consistency;
     }
@@ -114,7 +201,8 @@ fn name(verdict: Verdict) -> &'static str {
     }
 }
 
-fn list<T: ToString>(items: &[T]) -> String {
+/// Items with commas between them.
+pub(crate) fn list<T: ToString>(items: &[T]) -> String {
     items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 

@@ -9,6 +9,7 @@ mod heal;
 mod judge;
 mod judge_file;
 mod judge_txn;
+mod judge_weak;
 mod list;
 mod loaded;
 mod output;

@@ -17,7 +17,11 @@ pub(super) fn read(text: &str) -> Result<Loaded, Mistake> {
         Some(b'[') => Some(b']'),
         Some(b'(') => Some(b')'),
         Some(b'{') => None,
-        _ => return Err(reader.mistake("a history: operation maps in EDN or JSON, or Porcupine's log lines")),
+        _ => {
+            return Err(reader.mistake(
+                "a history: operation maps in EDN or JSON, Porcupine's log lines, Plume's or AWDIT's accesses",
+            ));
+        }
     };
     let open = reader.at();
     if let Some(close) = close {

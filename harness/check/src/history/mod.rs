@@ -1,13 +1,16 @@
-//! Histories that others recorded: of Jepsen (EDN, JSON lines) and of Porcupine's test data (two text formats), read as
-//! they are, paired into calls, and written as Jepsen would.
+//! Histories that others recorded: of Jepsen (EDN, JSON lines), of Porcupine's test data (two text formats), of Plume and
+//! of AWDIT, read as they are, paired into calls, and written as Jepsen would.
 //!
 //! File order is the order: `:index` and `:time` may be missing, negative or run backwards. What a model makes of an
 //! operation's name and value is not known here.
 
+mod accesses;
+mod awdit;
 mod edn;
 mod export;
 mod jepsen;
 mod pair;
+mod plume;
 mod porcupine;
 mod recorded;
 mod value;
@@ -17,9 +20,11 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+pub(crate) use accesses::{format as access_format, scan as scan_accesses};
 pub use edn::{parse_edn, parse_json};
 pub use export::{to_edn, to_json_lines};
 pub use pair::{Call, calls};
+pub(crate) use plume::{Access, INITIAL};
 pub use recorded::{Form, from_calls};
 pub use value::Value;
 
@@ -45,6 +50,20 @@ pub enum Format {
     PorcupineKv,
     /// Calls of a run of firedrill's own.
     Recorded,
+    /// Accesses of registers as Plume writes them.
+    Plume,
+    /// Accesses of registers in AWDIT's test format.
+    Awdit,
+}
+
+impl Format {
+    /// Whether the order of the events is that of real time. Where it is not, only the order of each session is known.
+    pub fn has_realtime(self) -> bool {
+        match self {
+            Self::JepsenEdn | Self::JepsenJson | Self::PorcupineLog | Self::PorcupineKv | Self::Recorded => true,
+            Self::Plume | Self::Awdit => false,
+        }
+    }
 }
 
 impl fmt::Display for Format {
@@ -55,6 +74,8 @@ impl fmt::Display for Format {
             Self::PorcupineLog => "Porcupine's etcd log",
             Self::PorcupineKv => "Porcupine's key-value text",
             Self::Recorded => "a run of firedrill",
+            Self::Plume => "Plume text",
+            Self::Awdit => "AWDIT's test format",
         })
     }
 }
@@ -154,7 +175,11 @@ pub fn load(bytes: &[u8]) -> Result<Loaded, ImportError> {
         let sound = String::from_utf8_lossy(bytes.get(..error.valid_up_to()).unwrap_or_default());
         edn::Mistake::new(sound.len(), "UTF-8").place(&sound)
     })?;
-    let read = if porcupine::is_log(text) { porcupine::read(text) } else { jepsen::read(text) };
+    let read = match accesses::format(text) {
+        Some(format) => accesses::read(text, format),
+        None if porcupine::is_log(text) => porcupine::read(text),
+        None => jepsen::read(text),
+    };
     read.map_err(|mistake| mistake.place(text))
 }
 

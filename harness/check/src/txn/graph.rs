@@ -178,7 +178,7 @@ pub(super) fn nonadjacent(last: bool, relation: u8) -> Option<bool> {
 }
 
 /// Tarjan's algorithm without recursion. `next` gives a node's successor and moves the cursor, which starts at 0.
-pub(super) fn components(nodes: usize, next: impl Fn(u32, &mut u32) -> Option<u32>) -> Vec<u32> {
+pub(crate) fn components(nodes: usize, next: impl Fn(u32, &mut u32) -> Option<u32>) -> Vec<u32> {
     const NONE: u32 = u32::MAX;
     let mut component = vec![NONE; nodes];
     let mut low = vec![NONE; nodes];

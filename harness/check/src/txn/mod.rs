@@ -40,6 +40,7 @@ pub use findings::Witness;
 pub use ops::TxnError;
 
 use findings::Findings;
+pub(crate) use graph::components;
 use graph::{Edges, ORDER, at};
 use ops::Transactions;
 
@@ -89,14 +90,15 @@ impl Options {
             || (by_model && self.consistency.iter().any(|model| anomaly.is_forbidden_by(*model)))
     }
 
-    /// Real time contains the order of processes, so only one of them is needed.
-    fn order(&self, model: Model) -> Option<Order> {
+    /// Real time contains the order of processes, so only one of them is needed; a format without real time has no other.
+    fn order(&self, model: Model, has_realtime: bool) -> Option<Order> {
         let wants = |order| {
             Anomaly::all().any(|anomaly| {
                 matches!(anomaly, Anomaly::Cycle(_, Some(of)) if of == order) && self.wants(model, anomaly)
             })
         };
-        [Order::Realtime, Order::Process].into_iter().find(|order| wants(*order))
+        let known = if has_realtime { &[Order::Realtime, Order::Process][..] } else { &[Order::Process] };
+        known.iter().copied().find(|order| wants(*order))
     }
 }
 
@@ -144,7 +146,7 @@ pub fn check(history: &Loaded, model: Model, options: &Options) -> Result<Report
             Inferred::Registers(register::infer(&mut all, &effective, options, &mut edges, &mut findings))
         }
     };
-    let order = options.order(model);
+    let order = options.order(model, history.format.has_realtime());
     if let Some(order) = order {
         order::add(&mut edges, &all, &effective, order);
     }

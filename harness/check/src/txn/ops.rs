@@ -42,6 +42,12 @@ pub enum TxnError {
     },
 }
 
+impl TxnError {
+    pub(crate) fn shape(op: &RawOp, expected: &'static str, found: &Value) -> Self {
+        Self::Shape { line: op.line, expected, found: found.to_string() }
+    }
+}
+
 /// What became of a transaction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Outcome {
@@ -123,7 +129,7 @@ impl Transactions {
                 Some(Kind::Info | Kind::Invoke) | None => Outcome::Unknown,
             };
             let first = id(all.mops.len());
-            let items = op.value.list().ok_or_else(|| shape(op, "a list of micro-operations", &op.value))?;
+            let items = op.value.list().ok_or_else(|| TxnError::shape(op, "a list of micro-operations", &op.value))?;
             for item in items {
                 all.mop(op, item, model, outcome)?;
             }
@@ -144,7 +150,7 @@ impl Transactions {
             Model::ListAppend => "a micro-operation [:append key value] or [:r key list]",
             Model::RwRegister => "a micro-operation [:w key value] or [:r key value]",
         };
-        let wrong = || shape(op, expected, item);
+        let wrong = || TxnError::shape(op, expected, item);
         let (name, key, value) = match item.list() {
             Some([name, key, value]) => (name, key, value),
             Some([name, key]) => (name, key, &Value::Nil),
@@ -276,8 +282,4 @@ impl Transactions {
     pub(super) fn value(&self, version: u32) -> &Value {
         &self.versions[at(version)].value
     }
-}
-
-fn shape(op: &RawOp, expected: &'static str, found: &Value) -> TxnError {
-    TxnError::Shape { line: op.line, expected, found: found.to_string() }
 }

@@ -121,3 +121,26 @@ fn what_no_process_can_do_is_refused_with_both_operations() {
     let nemesis = "{:process :nemesis :type :info :f :start}";
     assert_eq!(calls(&load(nemesis.repeat(3).as_bytes()).unwrap()).unwrap(), vec![], "the nemesis may");
 }
+
+#[test]
+fn accesses_become_transactions_in_file_order() {
+    let plume = load(b"w(1,5,0,-1)\nr(1,5,3,0)\nw(2,7,4,1)\nr(9,0,3,0)\n").unwrap();
+    assert_eq!((plume.format, plume.format.has_realtime()), (Format::Plume, false));
+    let shown: Vec<String> = plume.ops.iter().map(ToString::to_string).collect();
+    let expected = [
+        "line 1: process -1 ok txn [[:w 1 5]]",
+        "line 2: process 3 ok txn [[:r 1 5] [:r 9 nil]]",
+        "line 3: process 4 ok txn [[:w 2 7]]",
+    ];
+    assert_eq!(shown, expected);
+    let awdit = load(b"w 0 0\nr 1 0\n-----\nr 0 0\n=====\nw 0 1\n").unwrap();
+    assert_eq!(awdit.format, Format::Awdit);
+    let shown: Vec<String> = awdit.ops.iter().map(ToString::to_string).collect();
+    let expected = [
+        "line 1: process 0 ok txn [[:w 0 0] [:r 1 nil]]",
+        "line 4: process 0 ok txn [[:r 0 0]]",
+        "line 6: process 1 ok txn [[:w 0 1]]",
+    ];
+    assert_eq!(shown, expected);
+    assert_eq!(load(b"r(1,x,0,0)").unwrap_err().to_string(), "line 1, column 5: expected a value: a whole number");
+}

@@ -1,0 +1,37 @@
+//! Limits of time and memory that the caller measures, for checks that have no clock.
+
+pub use crate::linear::Stop;
+
+/// Asks the caller whether a limit was reached, each time after a fixed amount of work.
+pub struct Watch<'a> {
+    exceeded: &'a dyn Fn() -> Option<Stop>,
+    spent: u32,
+}
+
+/// So many small steps between two questions: well below a millisecond.
+const STEPS: u32 = 1 << 14;
+
+impl<'a> Watch<'a> {
+    /// Of this question. It is asked seldom enough to read a clock and the memory in use.
+    pub fn new(exceeded: &'a dyn Fn() -> Option<Stop>) -> Self {
+        Self { exceeded, spent: 0 }
+    }
+
+    /// Without limits.
+    pub fn unlimited() -> Self {
+        Self::new(&|| None)
+    }
+
+    /// Notes some steps; fails when a limit was reached.
+    pub(crate) fn spend(&mut self, steps: usize) -> Result<(), Stop> {
+        self.spent = self.spent.saturating_add(u32::try_from(steps).unwrap_or(u32::MAX));
+        if self.spent < STEPS {
+            return Ok(());
+        }
+        self.spent = 0;
+        match (self.exceeded)() {
+            Some(stop) => Err(stop),
+            None => Ok(()),
+        }
+    }
+}

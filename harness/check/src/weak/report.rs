@@ -1,0 +1,148 @@
+//! The answer, in words.
+
+use std::fmt;
+use std::fmt::Write as _;
+
+use super::levels::Level;
+use super::registers::Registers;
+use crate::history::Value;
+use crate::intern::at;
+use crate::limits::Stop;
+
+/// So many witnesses of an anomaly are kept.
+const KEPT: usize = 8;
+
+/// What breaks a level.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Anomaly {
+    /// An aborted write was read.
+    AbortedRead,
+    /// A write was read that its transaction replaced.
+    IntermediateRead,
+    /// Sessions, reads and, where it counts, real time are in a cycle: something was seen before it was there.
+    CyclicCausality,
+    /// The commit order that a level demands has a cycle.
+    CyclicCommitOrder(Level),
+    /// A transaction read what it wrote only later.
+    FutureRead,
+    /// A value was read that nobody wrote.
+    GarbageRead,
+    /// A transaction did not read its own write.
+    Internal,
+}
+
+impl Anomaly {
+    /// Its name.
+    pub fn name(self) -> String {
+        match self {
+            Self::AbortedRead => "G1a".to_owned(),
+            Self::IntermediateRead => "G1b".to_owned(),
+            Self::CyclicCausality => "cyclic-causality".to_owned(),
+            Self::CyclicCommitOrder(level) => format!("cyclic-commit-order-{level}"),
+            Self::FutureRead => "future-read".to_owned(),
+            Self::GarbageRead => "garbage-read".to_owned(),
+            Self::Internal => "internal".to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Anomaly {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name())
+    }
+}
+
+/// The verdict on a history.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// Every level that was asked about holds.
+    Valid,
+    /// One of them does not.
+    Violated,
+    /// A limit was reached before one was found broken.
+    Unknown(Stop),
+    /// There was no transaction.
+    Nothing,
+}
+
+/// What a history shows.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The answer to what was asked.
+    pub verdict: Verdict,
+    /// What was found, in order.
+    pub anomalies: Vec<Anomaly>,
+    /// The weakest levels that do not hold, of those asked about.
+    pub violates: Vec<Level>,
+    /// Every other level that then does not hold.
+    pub also_violates: Vec<Level>,
+    /// Up to eight for each anomaly.
+    pub witnesses: Vec<Witness>,
+    /// How many transactions there are, of whatever outcome.
+    pub transactions: usize,
+    /// How many reads and writes.
+    pub operations: usize,
+}
+
+/// An anomaly, and the evidence of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Witness {
+    /// What it shows.
+    pub anomaly: Anomaly,
+    /// The transactions T1, T2, ….
+    pub transactions: Vec<Shown>,
+    /// Why, one sentence each; of a cycle, one for each step.
+    pub reasons: Vec<String>,
+}
+
+/// A transaction of a witness.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Shown {
+    /// Line of its last event, from 1.
+    pub line: usize,
+    /// Who performed it.
+    pub session: i64,
+    /// Its operations; of a long one the first.
+    pub text: String,
+}
+
+/// Findings while they are made.
+#[derive(Default, Debug)]
+pub(super) struct Findings {
+    pub(super) witnesses: Vec<Witness>,
+}
+
+impl Findings {
+    /// Adds one, unless enough are known. The reasons are made only when it is kept.
+    pub(super) fn add(
+        &mut self,
+        all: &Registers,
+        anomaly: Anomaly,
+        txns: &[u32],
+        reasons: impl FnOnce() -> Vec<String>,
+    ) {
+        if self.witnesses.iter().filter(|known| known.anomaly == anomaly).count() < KEPT {
+            let transactions = txns.iter().map(|txn| shown(all, *txn)).collect();
+            self.witnesses.push(Witness { anomaly, transactions, reasons: reasons() });
+        }
+    }
+}
+
+/// A transaction in words.
+fn shown(all: &Registers, txn: u32) -> Shown {
+    const SHOWN: usize = 24;
+    let Some(of) = all.txns.get(at(txn)) else {
+        return Shown { line: 0, session: -1, text: "the initial values".to_owned() };
+    };
+    let mops = all.mops_of(txn);
+    let mut text = String::from("[");
+    for (place, mop) in mops.iter().take(SHOWN).enumerate() {
+        let name = if mop.is_write() { "w" } else { "r" };
+        let value: Value = all.value(mop.version);
+        // Writing to a string cannot fail.
+        let gap = if place == 0 { "" } else { " " };
+        let _written = write!(text, "{gap}[:{name} {} {value}]", all.key_name(mop.key()));
+    }
+    text.push_str(if mops.len() > SHOWN { " …]" } else { "]" });
+    Shown { line: at(of.line), session: all.sessions[at(of.session)].0, text }
+}
