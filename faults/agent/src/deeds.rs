@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod cut;
+pub mod impair;
 pub mod kill;
 pub mod pause;
 pub mod power;
@@ -39,6 +40,8 @@ pub struct Scene<'a> {
     pub guard: &'a mut Guard,
     /// Processes that other pauses hold stopped.
     pub held: &'a [ProcessRef],
+    /// How long the action is to be held at most, in nanoseconds.
+    pub hold: Option<u64>,
 }
 
 /// What the agent has in its hands while an action is in force.
@@ -55,6 +58,10 @@ pub trait Grip: Debug + Send {
     }
     /// What keeping it in force takes, again and again. Must not wait.
     fn turn(&mut self, _world: &World, _undo: &Undo) {}
+    /// When it was last seen in force, once [`Grip::turn`] has found that it no longer is (`CLOCK_BOOTTIME`, nanoseconds).
+    fn lost(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// Who does an action; a refusal if nobody does.
@@ -65,8 +72,8 @@ pub fn work(action: &Action) -> Result<&'static dyn Work, Refusal> {
         Action::LosePower { .. } => Ok(&power::Power),
         Action::Pause { .. } => Ok(&pause::Pause),
         Action::ShiftClock { .. } => Ok(&clock::ShiftClock),
-        Action::Impair { .. }
-        | Action::HarmDisk { .. }
+        Action::Impair { .. } => Ok(&impair::Impair),
+        Action::HarmDisk { .. }
         | Action::Oom { .. }
         | Action::RestartLoop { .. }
         | Action::Press { .. }

@@ -99,7 +99,7 @@ impl Holder {
         self.guard.hold(undo).map_err(|refusal| (refusal, Rest::Nothing))?;
         self.guard.busy(true);
         self.note_down(undo);
-        let taken = self.take(undo);
+        let taken = self.take(undo, hold_nanos);
         self.guard.busy(false);
         let (grip, from) = match taken {
             Ok(taken) => taken,
@@ -153,11 +153,11 @@ impl Holder {
     }
 
     /// Does the deed and returns when it took effect. What fails half-way is taken back.
-    fn take(&mut self, undo: &Undo) -> Result<(Box<dyn Grip>, u64), Refusal> {
+    fn take(&mut self, undo: &Undo, hold: Option<u64>) -> Result<(Box<dyn Grip>, u64), Refusal> {
         let work = deeds::work(&undo.action)?;
-        let held = self.stopped_but(&undo.tag);
-        let mut scene = Scene { world: &self.world, guard: &mut self.guard, held: &held };
-        work.apply(&mut scene, undo).map_err(|refusal| match work.undo(&self.world, undo, &held) {
+        let stopped = self.stopped_but(&undo.tag);
+        let mut scene = Scene { world: &self.world, guard: &mut self.guard, held: &stopped, hold };
+        work.apply(&mut scene, undo).map_err(|refusal| match work.undo(&self.world, undo, &stopped) {
             Ok(()) => refusal,
             Err(second) => Refusal {
                 what: format!("{}; and taking the half of it back failed: {second}", refusal.what),
@@ -185,7 +185,8 @@ impl Holder {
             None => Done { held: None, by, failure: None },
         };
         let grip = active.map(|active| {
-            done.held = Some(Held { from: active.from, to: clock::boottime_nanos() });
+            let to = active.grip.lost().unwrap_or_else(clock::boottime_nanos);
+            done.held = Some(Held { from: active.from, to: to.max(active.from) });
             active.grip
         });
         self.guard.pass("before-revert");
@@ -258,6 +259,12 @@ impl Holder {
         let now = clock::boottime_nanos();
         let overdue = self.active.values().filter(|active| active.deadline.is_some_and(|deadline| deadline <= now));
         overdue.map(|active| active.undo.clone()).collect()
+    }
+
+    /// What is no longer in force although nobody undid it.
+    pub fn lost(&self) -> Vec<Undo> {
+        let lost = self.active.values().filter(|active| active.grip.lost().is_some());
+        lost.map(|active| active.undo.clone()).collect()
     }
 
     /// When something is to be done next: a deadline, or the turn of what is in force.

@@ -16,4 +16,5 @@ pub mod output;
 pub mod protocol;
 pub mod serve;
 pub mod starter;
+pub mod wire;
 pub mod world;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use firedrill_agent::deeds::pause;
-use firedrill_agent::{guard, log, serve};
+use firedrill_agent::{guard, log, serve, wire};
 use firedrill_sys::process::EndSignals;
 
 fn main() -> ExitCode {
@@ -21,6 +21,11 @@ fn main() -> ExitCode {
         Some(pause::ARGUMENT) => match pause::hold() {
             Ok(()) => ExitCode::SUCCESS,
             Err(refusal) => failed(&refusal.to_string()),
+        },
+        // The wire ends with its agent's pipe as well.
+        Some(wire::ARGUMENT) => match wire::run::run() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => failed(&format!("the wire: {error}")),
         },
         None => match serve::run(signals) {
             Ok(true) => ExitCode::SUCCESS,

@@ -224,6 +224,8 @@ pub enum By {
     Lease,
     /// The agent, because its standard input ended.
     StdinClosed,
+    /// Nobody: what held it in force ended by itself.
+    Lost,
     /// The agent, because it was told to end by a signal.
     Signal,
     /// The agent, because it has lost its guard and cannot start another.
@@ -237,6 +239,7 @@ impl fmt::Display for By {
             Self::Deadline => "deadline",
             Self::Lease => "lease",
             Self::StdinClosed => "stdin closed",
+            Self::Lost => "nobody: what held it ended",
             Self::Signal => "signal",
             Self::Unguarded => "unguarded",
         })

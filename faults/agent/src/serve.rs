@@ -166,9 +166,12 @@ impl Server {
                 stage.holder.active()
             }
         };
-        let overdue = stage.holder.overdue();
+        let (lost, overdue) = (stage.holder.lost(), stage.holder.overdue());
         let silence = clock::boottime_nanos().saturating_sub(self.heard.load(Ordering::Relaxed));
         let abandoned = if silence >= stage.lease { stage.holder.active() } else { Vec::new() };
+        for undo in lost {
+            self.revert(&undo, By::Lost, None);
+        }
         for undo in overdue {
             self.revert(&undo, By::Deadline, None);
         }

@@ -8,6 +8,7 @@ use firedrill_sys::nft::{self, Keeper};
 use firedrill_sys::process::{self, NetnsId, Process};
 
 use crate::protocol::{Config, NodeSite, Refusal, RefusalKind, Site, TAG};
+use crate::wire::client::Wires;
 
 /// A configuration whose namespaces exist.
 #[derive(Debug)]
@@ -16,6 +17,8 @@ pub struct World {
     pub config: Config,
     /// Who keeps the tables of cuts in being.
     pub keeper: Keeper,
+    /// Who impairs links.
+    pub wires: Wires,
     netns: BTreeMap<NodeName, NetnsId>,
 }
 
@@ -28,7 +31,7 @@ impl World {
                 .map_err(|error| Refusal::system(format!("network namespace of {}", node.name), &error))?;
             netns.insert(node.name.clone(), id);
         }
-        Self { config, keeper: nft::keeper(), netns }.checked()
+        Self { config, keeper: nft::keeper(), wires: Wires::default(), netns }.checked()
     }
 
     /// For undoing what an agent that is gone has left, of whose namespaces some may be gone too: with them went what ran
@@ -36,7 +39,7 @@ impl World {
     pub fn of_leftovers(config: Config) -> Result<Self, Refusal> {
         let found = |node: &NodeSite| Some((node.name.clone(), NetnsId::of_file(&node.site.netns).ok()?));
         let netns = config.nodes.iter().filter_map(found).collect();
-        Self { config, keeper: nft::keeper(), netns }.checked()
+        Self { config, keeper: nft::keeper(), wires: Wires::default(), netns }.checked()
     }
 
     fn checked(self) -> Result<Self, Refusal> {

@@ -13,6 +13,7 @@ use firedrill_core::seed::ChaCha8Rng;
 use firedrill_core::spec::Fields;
 
 use super::grudge::{self, Direction, Grudge};
+use super::links;
 use crate::words::list;
 
 /// Its place in the registry.
@@ -26,6 +27,7 @@ shape = "isolate-from-peers"   # clients still reach it
 on    = "primary"
 at    = "10s"
 for   = "20s"
+# port = 5432                  # only TCP and UDP from or to it
 "#,
     deeds: &[Deed::CutLinks],
     hold: HoldRule::Required,
@@ -63,6 +65,7 @@ const SHAPES: [(&str, Shape); 7] = [
 
 struct Partition {
     shape: Shape,
+    port: Option<u16>,
 }
 
 fn parse(fields: &mut Fields<'_, '_>) -> Option<Box<dyn Fault>> {
@@ -82,7 +85,8 @@ fn parse(fields: &mut Fields<'_, '_>) -> Option<Box<dyn Fault>> {
             other
         }
     };
-    Some(Box::new(Partition { shape: shape? }))
+    let port = links::port(fields);
+    Some(Box::new(Partition { shape: shape?, port }))
 }
 
 /// What a shape comes to on a view.
@@ -100,10 +104,12 @@ impl Fault for Partition {
         if links.is_empty() {
             return Err(PlanError("there is nobody to cut it from".to_owned()));
         }
+        let action = Action::Cut { links, port: self.port };
+        let on = self.port.map(|port| format!(", port {port} only")).unwrap_or_default();
         Ok(FaultPlan {
-            steps: vec![Step { offset: Duration::ZERO, action: Action::Cut { links }, hold: Hold::Held }],
+            steps: vec![Step { offset: Duration::ZERO, action, hold: Hold::Held }],
             impairs: shaped.impaired.into_iter().map(|node| (node, None)).collect(),
-            words: shaped.words,
+            words: format!("{}{on}", shaped.words),
         })
     }
 }

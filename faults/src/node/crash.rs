@@ -74,5 +74,5 @@ pub(super) fn cut_first(input: &PlanInput<'_>) -> Result<Step, PlanError> {
     let ends = grudge::ends(input.view, true);
     let targets: Vec<Endpoint> = input.targets.iter().cloned().map(Endpoint::Node).collect();
     let links = grudge::isolate(&ends, &targets).links(&ends);
-    Ok(Step { offset: Duration::ZERO, action: Action::Cut { links }, hold: Hold::Held })
+    Ok(Step { offset: Duration::ZERO, action: Action::Cut { links, port: None }, hold: Hold::Held })
 }

@@ -4,6 +4,7 @@
 //! Message formats: `linux/netfilter/nf_tables.h`, `linux/netfilter/nfnetlink.h`. A batch is all or nothing.
 
 use std::io;
+use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::sys::socket::sockopt::ReceiveTimeout;
@@ -31,6 +32,19 @@ pub struct Pair {
     pub input: String,
     /// Name of the interface they would leave by.
     pub output: String,
+    /// Which of them.
+    pub only: Only,
+}
+
+/// Which IPv4 packets of a pair; all by default.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Only {
+    /// Those to this address.
+    pub to: Option<Ipv4Addr>,
+    /// TCP segments.
+    pub tcp: bool,
+    /// TCP and UDP packets from or to this port. Later fragments of a packet have no ports and are none of these.
+    pub port: Option<u16>,
 }
 
 /// Who keeps a table in being.
@@ -67,7 +81,7 @@ impl DropTable {
     pub fn create(name: &str, pairs: &[Pair], keeper: Keeper) -> io::Result<Self> {
         let mut socket = Socket::open()?;
         let mut bodies = vec![Body::table(name, keeper == Keeper::Socket), Body::forward_chain(name)];
-        bodies.extend(pairs.iter().map(|pair| Body::drop_rule(name, &pair.input, &pair.output)));
+        bodies.extend(pairs.iter().flat_map(|pair| Body::drop_rules(name, pair)));
         socket.transact(&bodies)?;
         Ok(Self { socket, name: name.to_owned() })
     }

@@ -5,7 +5,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 use std::thread;
 use std::time::Duration;
 
@@ -21,39 +21,49 @@ const SPACING: Duration = Duration::from_millis(4);
 /// How long after the last was sent one may still arrive.
 const PATIENCE: Duration = Duration::from_millis(300);
 
+/// Something to do in a namespace, or why it cannot be entered.
+type Errand = Box<dyn FnOnce(io::Result<()>) + Send>;
+
 /// Makes sockets in one network namespace. A socket belongs to the namespace of the thread that made it, so one thread
 /// stays in there for as long as this exists; the sockets themselves may be used by any thread.
 #[derive(Debug)]
 pub struct SocketMaker {
-    orders: Sender<(Ipv4Addr, SyncSender<io::Result<UdpSocket>>)>,
+    errands: Sender<Errand>,
 }
 
 impl SocketMaker {
-    /// Enters the namespace that a file is. Errors are told by [`SocketMaker::udp`].
+    /// Enters the namespace that a file is. Errors are told by what is then asked for.
     pub fn start(netns: PathBuf) -> io::Result<Self> {
-        let (orders, incoming) = channel();
-        thread::Builder::new().name("sockets".to_owned()).spawn(move || make_sockets(&netns, &incoming))?;
-        Ok(Self { orders })
+        let (errands, incoming) = channel();
+        thread::Builder::new().name("sockets".to_owned()).spawn(move || run_errands(&netns, &incoming))?;
+        Ok(Self { errands })
     }
 
     /// A UDP socket bound to `address` and a free port.
     pub fn udp(&self, address: Ipv4Addr) -> io::Result<UdpSocket> {
+        self.inside(move || UdpSocket::bind(SocketAddrV4::new(address, 0)))
+    }
+
+    /// Does something inside the namespace. It must not wait: other errands do.
+    pub fn inside<T: Send + 'static>(&self, make: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
         let gone = || io::Error::other("the thread in the namespace has ended");
         let (reply, answer) = sync_channel(1);
-        self.orders.send((address, reply)).map_err(|_| gone())?;
+        let errand = move |entered: io::Result<()>| {
+            // Whoever asked waits below; if it does not, nobody misses the answer.
+            drop(reply.send(entered.and_then(|()| make())));
+        };
+        self.errands.send(Box::new(errand)).map_err(|_| gone())?;
         answer.recv().map_err(|_| gone())?
     }
 }
 
-fn make_sockets(netns: &PathBuf, orders: &Receiver<(Ipv4Addr, SyncSender<io::Result<UdpSocket>>)>) {
+fn run_errands(netns: &PathBuf, errands: &Receiver<Errand>) {
     let entered = File::open(netns).and_then(|file| Ok(setns(file, CloneFlags::CLONE_NEWNET)?));
-    for (address, reply) in orders {
-        let made = match &entered {
-            Ok(()) => UdpSocket::bind(SocketAddrV4::new(address, 0)),
+    for errand in errands {
+        errand(match &entered {
+            Ok(()) => Ok(()),
             Err(error) => Err(io::Error::new(error.kind(), format!("cannot enter {}: {error}", netns.display()))),
-        };
-        // Whoever asked waits in `udp`; if it does not, nobody misses the socket.
-        drop(reply.send(made));
+        });
     }
 }
 

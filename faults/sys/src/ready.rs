@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::time::TimeSpec;
 
 /// How often [`until`] looks.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -30,8 +31,7 @@ pub fn any(fds: &[(BorrowedFd<'_>, Want)], limit: Option<Duration>) -> io::Resul
         Want::Write => PollFlags::POLLOUT,
     };
     let mut polled: Vec<PollFd<'_>> = fds.iter().map(|(fd, want)| PollFd::new(*fd, flags(*want))).collect();
-    let limit = limit.map_or(PollTimeout::NONE, |limit| PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX));
-    match poll(&mut polled, limit) {
+    match ppoll(&mut polled, limit.map(TimeSpec::from_duration), None) {
         Ok(_) => Ok(polled.iter().map(|fd| fd.revents().is_some_and(|events| !events.is_empty())).collect()),
         Err(Errno::EINTR) => Ok(vec![false; fds.len()]),
         Err(errno) => Err(errno.into()),

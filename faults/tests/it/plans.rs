@@ -107,7 +107,7 @@ fn a_named_process_without_for_is_left_to_its_supervisor() {
 #[test]
 fn a_crash_cuts_the_wire_before_it_kills() {
     let plan = plan(("node.crash", "", "primary", 3), &healthy(3), Some(5000), 1).unwrap();
-    let Action::Cut { links } = &plan.steps[0].action else { panic!("{}", plan.steps[0].action) };
+    let Action::Cut { links, port: None } = &plan.steps[0].action else { panic!("{}", plan.steps[0].action) };
     assert_eq!(links.len(), 6, "both directions to two nodes and to the clients");
     assert!(links.iter().any(|link| link.from == Endpoint::Clients));
     assert!(matches!(&plan.steps[1].action, Action::Kill { process: None, signal: 9, stay_down: true, .. }));
@@ -140,7 +140,7 @@ proptest! {
         prop_assert!(plan.steps.is_sorted_by_key(|step| step.offset));
         prop_assert!(plan.impairs.iter().all(|(node, _)| view.node(node).is_some()));
         for step in &plan.steps {
-            if let Action::Cut { links } = &step.action {
+            if let Action::Cut { links, .. } | Action::Impair { links, .. } = &step.action {
                 prop_assert!(!links.is_empty());
                 prop_assert!(links.iter().all(|link| link.from != link.to));
             }

@@ -53,6 +53,9 @@ pub enum Action {
     Cut {
         /// The directions that are cut.
         links: Vec<Link>,
+        /// Only TCP and UDP packets from or to this port; all IPv4 packets when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        port: Option<u16>,
     },
     /// Sends a signal to processes so that they end. Undone by starting again what no supervisor restarts.
     Kill {
@@ -199,16 +202,16 @@ impl fmt::Display for Action {
         let whom = |process: &Option<ProcessName>| {
             process.as_ref().map_or_else(|| "every process".to_owned(), |process| process.0.clone())
         };
+        let on = |port: &Option<u16>| port.map(|port| format!(" on port {port}")).unwrap_or_default();
         match self {
-            Self::Cut { links } => write!(f, "cut {}", arrows(links)),
+            Self::Cut { links, port } => write!(f, "cut{} {}", on(port), arrows(links)),
             Self::Kill { node, process, signal, stay_down } => {
                 let stay = if *stay_down { ", keep it down" } else { "" };
                 write!(f, "kill -{signal} {} of {node}{stay}", whom(process))
             }
             Self::Pause { node, process } => write!(f, "pause {} of {node}", whom(process)),
             Self::Impair { links, port, how, .. } => {
-                let port = port.map(|port| format!(" on port {port}")).unwrap_or_default();
-                write!(f, "{how}{port} {}", arrows(links))
+                write!(f, "{how}{} {}", on(port), arrows(links))
             }
             Self::HarmDisk { node, target, how, .. } => write!(f, "{how}, {target} of {node}"),
             Self::LosePower { nodes } => write!(f, "power loss of {}", names(nodes)),

@@ -19,6 +19,9 @@ impl Chance {
     /// Always.
     pub const CERTAIN: Self = Self(1_000_000);
 
+    /// The least that a probe of a second or two is sure to see: 0.1%.
+    pub const LEAST_PROVEN: Self = Self(1000);
+
     /// So many of a million; more than a million is always.
     pub fn per_million(parts: u32) -> Self {
         Self(parts.min(1_000_000))

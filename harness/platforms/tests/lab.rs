@@ -309,7 +309,8 @@ fn a_cut_bites_and_heals(work: &Path) {
         let before = lab.inventory().await.unwrap();
         let link = |from, to| Link { from, to };
         let n1 = Endpoint::Node(NodeName::new("n1"));
-        let cut = Action::Cut { links: vec![link(Endpoint::Clients, n1.clone()), link(n1, Endpoint::Clients)] };
+        let cut =
+            Action::Cut { links: vec![link(Endpoint::Clients, n1.clone()), link(n1, Endpoint::Clients)], port: None };
         let undo = lab.prepare(&cut).await.unwrap();
         lab.apply(&undo, None).await.unwrap();
         assert_eq!(lab.probe(&undo).await.presence, Presence::Full);

@@ -1,25 +1,30 @@
 //! Cutting links: a table of our own in the switch drops what comes in by one interface and would leave by another.
 
 use firedrill_core::action::{Action, Effect, Link, Presence, ProcessRef, Undo};
+use firedrill_core::harm::{Chance, Impairment};
 use firedrill_sys::clock;
-use firedrill_sys::nft::{self, DropTable, Keeper, Pair};
+use firedrill_sys::nft::{self, DropTable, Keeper, Only, Pair};
 use firedrill_sys::packet::{self, DATAGRAMS, Direction};
 
-use super::{Grip, Scene, Work, not_mine};
+use super::{Grip, Scene, Work, impair, not_mine};
 use crate::ends::Ends;
 use crate::protocol::{Refusal, RefusalKind};
 use crate::world::{World, is_tag};
 
+/// What a cut is as an impairment.
+const EVERYTHING: Impairment = Impairment::Loss { chance: Chance::CERTAIN };
+
 /// The interfaces of the links. At least one link, between different ends that are there.
-pub fn pairs(world: &World, links: &[Link]) -> Result<Vec<Pair>, Refusal> {
+pub fn pairs(world: &World, links: &[Link], port: Option<u16>) -> Result<Vec<Pair>, Refusal> {
     if links.is_empty() {
-        return Err(Refusal::new(RefusalKind::NoTarget, "no links to cut"));
+        return Err(Refusal::new(RefusalKind::NoTarget, "no links"));
     }
     let pair = |link: &Link| {
         if link.from == link.to {
             return Err(Refusal::new(RefusalKind::NoTarget, format!("{link} does not pass the switch")));
         }
-        Ok(Pair { input: world.site(&link.from)?.link.clone(), output: world.site(&link.to)?.link.clone() })
+        let (input, output) = (world.site(&link.from)?.link.clone(), world.site(&link.to)?.link.clone());
+        Ok(Pair { input, output, only: Only { port, ..Only::default() } })
     };
     links.iter().map(pair).collect()
 }
@@ -43,8 +48,8 @@ fn creates(keeper: Keeper, tag: &str) -> Vec<String> {
 }
 
 /// Makes the table.
-fn apply(world: &World, tag: &str, links: &[Link]) -> Result<DropTable, Refusal> {
-    let pairs = pairs(world, links)?;
+fn apply(world: &World, tag: &str, (links, port): (&[Link], Option<u16>)) -> Result<DropTable, Refusal> {
+    let pairs = pairs(world, links, port)?;
     DropTable::create(tag, &pairs, world.keeper).map_err(|error| Refusal::system(format!("nft table {tag}"), &error))
 }
 
@@ -65,19 +70,20 @@ fn revert(table: Option<DropTable>, tag: &str) -> Result<(), Refusal> {
 #[derive(Clone, Copy, Debug)]
 pub struct Cut;
 
-fn links(undo: &Undo) -> Result<&[Link], Refusal> {
-    if let Action::Cut { links } = &undo.action { Ok(links) } else { Err(not_mine(&undo.action)) }
+fn parts(undo: &Undo) -> Result<(&[Link], Option<u16>), Refusal> {
+    if let Action::Cut { links, port } = &undo.action { Ok((links, *port)) } else { Err(not_mine(&undo.action)) }
 }
 
 impl Work for Cut {
     fn prepare(&self, world: &World, undo: Undo) -> Result<Undo, Refusal> {
-        pairs(world, links(&undo)?)?;
+        let (links, port) = parts(&undo)?;
+        pairs(world, links, port)?;
         let creates = creates(world.keeper, &undo.tag);
         Ok(Undo { creates, ..undo })
     }
 
     fn apply(&self, scene: &mut Scene<'_>, undo: &Undo) -> Result<(Box<dyn Grip>, u64), Refusal> {
-        let table = apply(scene.world, &undo.tag, links(undo)?)?;
+        let table = apply(scene.world, &undo.tag, parts(undo)?)?;
         Ok((Box::new(table), clock::boottime_nanos()))
     }
 
@@ -89,8 +95,10 @@ impl Work for Cut {
     }
 
     fn probe(&self, ends: &Ends, _world: &World, undo: &Undo) -> Effect {
-        match links(undo) {
-            Ok(links) => probe(ends, &undo.tag, links),
+        match parts(undo) {
+            Ok((links, None)) => probe(ends, &undo.tag, links),
+            // Nobody can bind a port that a server has.
+            Ok((links, Some(port))) => impair::probe::look(ends, links, Some(port), &EVERYTHING),
             Err(refusal) => Effect { presence: Presence::Unknown, evidence: refusal.what },
         }
     }

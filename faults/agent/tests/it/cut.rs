@@ -31,7 +31,7 @@ fn a_cut_bites_and_is_gone() {
 fn one_direction_leaves_the_other() {
     let Some(world) = world() else { return };
     let mut agent = Agent::start(&world, LONG);
-    let one_way = agent.inject(&Action::Cut { links: vec![link(1, 2)] });
+    let one_way = agent.inject(&Action::Cut { links: vec![link(1, 2)], port: None });
     let both = agent.prepare(&cut(1, 2));
     agent.sees(&one_way, Presence::Full);
     agent.sees(&both, Presence::Partial);
@@ -43,7 +43,7 @@ fn clients_can_be_cut() {
     let Some(world) = world() else { return };
     let mut agent = Agent::start(&world, LONG);
     let to = Link { from: Endpoint::Clients, to: Endpoint::Node(node(1)) };
-    let undo = agent.inject(&Action::Cut { links: vec![to] });
+    let undo = agent.inject(&Action::Cut { links: vec![to], port: None });
     assert_eq!(agent.probe(&undo).evidence, "clients→n1: 0 of 3 packets arrived");
     assert!(!world.passes(4, 1) && world.passes(4, 2));
 }
@@ -118,7 +118,7 @@ fn what_is_not_there_cannot_be_cut() {
     let Some(world) = world() else { return };
     let mut agent = Agent::start(&world, LONG);
     for links in [vec![], vec![link(1, 9)], vec![link(1, 1)]] {
-        let answer = agent.try_prepare(&Action::Cut { links: links.clone() });
+        let answer = agent.try_prepare(&Action::Cut { links: links.clone(), port: None });
         assert!(!matches!(answer, Answer::Prepared(_)), "{links:?}");
         assert_eq!(refusal(answer).kind, RefusalKind::NoTarget);
     }

@@ -5,6 +5,7 @@ mod clock;
 mod cut;
 mod holding;
 mod holds;
+mod impair;
 mod processes;
 mod protocol;
 mod watch;

@@ -120,7 +120,7 @@ pub(crate) fn link(from: u8, to: u8) -> Link {
 
 /// A cut in both directions.
 pub(crate) fn cut(one: u8, other: u8) -> Action {
-    Action::Cut { links: vec![link(one, other), link(other, one)] }
+    Action::Cut { links: vec![link(one, other), link(other, one)], port: None }
 }
 
 pub(crate) fn pause(number: u8, process: Option<&str>) -> Action {

@@ -2,6 +2,8 @@
 //!
 //! Headers are in the machine's byte order, numbers in attributes in the network's.
 
+use super::Pair;
+
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 const BATCH_BEGIN: u16 = 0x10;
@@ -38,6 +40,15 @@ const META_OUTPUT_NAME: u32 = 7;
 const REGISTER: u32 = 1;
 /// `ETH_P_IP`.
 const IPV4: [u8; 2] = [0x08, 0x00];
+/// `NFT_PAYLOAD_NETWORK_HEADER` and `NFT_PAYLOAD_TRANSPORT_HEADER`.
+const NETWORK: u32 = 1;
+const TRANSPORT: u32 = 2;
+/// Where the protocol and the destination are in an IPv4 header, and the two ports in that of TCP or UDP.
+const PROTOCOL_AT: u32 = 9;
+const DESTINATION_AT: u32 = 16;
+const PORTS_AT: [u32; 2] = [0, 2];
+const TCP: u8 = 6;
+const UDP: u8 = 17;
 /// `IFNAMSIZ`: names are compared whole, padded with zeros.
 const NAME_SIZE: usize = 16;
 const HEADER: usize = 16;
@@ -67,20 +78,38 @@ impl Body {
         Self { kind: NEW_CHAIN, flags: REQUEST | ACK | CREATE | EXCL, attributes }
     }
 
-    /// `iifname <input> oifname <output> ether type ip drop`.
-    pub(crate) fn drop_rule(table: &str, input: &str, output: &str) -> Self {
-        let expressions = [
+    /// `iifname <input> oifname <output> ether type ip drop`, and what narrows it; for a port one rule for each protocol
+    /// and each side of the packet that the port may be on.
+    pub(crate) fn drop_rules(table: &str, pair: &Pair) -> Vec<Self> {
+        let mut all = [
             meta(META_INPUT_NAME),
-            equals(&padded(input)),
+            equals(&padded(&pair.input)),
             meta(META_OUTPUT_NAME),
-            equals(&padded(output)),
+            equals(&padded(&pair.output)),
             meta(META_PROTOCOL),
             equals(&IPV4),
-            drop_verdict(),
         ]
         .concat();
-        let attributes = [text(1, table), text(2, "forward"), nested(4, &expressions)].concat();
-        Self { kind: NEW_RULE, flags: REQUEST | ACK | CREATE | APPEND, attributes }
+        if let Some(to) = pair.only.to {
+            all.extend([payload(NETWORK, DESTINATION_AT, 4), equals(&to.octets())].concat());
+        }
+        let protocols: &[u8] = if pair.only.tcp { &[TCP] } else { &[TCP, UDP] };
+        let narrowed = |protocol: u8| [payload(NETWORK, PROTOCOL_AT, 1), equals(&[protocol])].concat();
+        let narrow: Vec<Vec<u8>> = match pair.only.port {
+            None if pair.only.tcp => vec![narrowed(TCP)],
+            None => vec![Vec::new()],
+            Some(port) => {
+                let sides = PORTS_AT.map(|at| [payload(TRANSPORT, at, 2), equals(&port.to_be_bytes())].concat());
+                let each = |protocol: &u8| sides.clone().map(|side| [narrowed(*protocol), side].concat());
+                protocols.iter().flat_map(each).collect()
+            }
+        };
+        let rule = |narrow: &Vec<u8>| {
+            let expressions = [all.as_slice(), narrow, &drop_verdict()].concat();
+            let attributes = [text(1, table), text(2, "forward"), nested(4, &expressions)].concat();
+            Self { kind: NEW_RULE, flags: REQUEST | ACK | CREATE | APPEND, attributes }
+        };
+        narrow.iter().map(rule).collect()
     }
 
     /// Deletes a table with all that is in it.
@@ -154,6 +183,10 @@ fn expression(name: &str, data: &[u8]) -> Vec<u8> {
 
 fn meta(key: u32) -> Vec<u8> {
     expression("meta", &[number(1, REGISTER), number(2, key)].concat())
+}
+
+fn payload(base: u32, offset: u32, length: u32) -> Vec<u8> {
+    expression("payload", &[number(1, REGISTER), number(2, base), number(3, offset), number(4, length)].concat())
 }
 
 fn equals(value: &[u8]) -> Vec<u8> {

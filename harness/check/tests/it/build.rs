@@ -27,7 +27,7 @@ pub(crate) fn kill(name: &str) -> Action {
 
 pub(crate) fn cut(from: &str, to: &str) -> Action {
     let end = |name: &str| Endpoint::Node(node(name));
-    Action::Cut { links: vec![Link { from: end(from), to: end(to) }] }
+    Action::Cut { links: vec![Link { from: end(from), to: end(to) }], port: None }
 }
 
 /// A check of the registry with these keys beside `check`.

@@ -34,7 +34,10 @@ impl Shared {
     pub(super) fn prepare(&self, action: &Action, tag: String) -> Result<Undo, DeedError> {
         let mut undo = Undo::new(tag, action.clone());
         match action {
-            Action::Cut { links } => {
+            Action::Cut { port: Some(_), .. } => {
+                return Err(DeedError::NotOffered(format!("{action}: the simulated network has no ports")));
+            }
+            Action::Cut { links, port: None } => {
                 if links.is_empty() {
                     return Err(DeedError::NoTarget("no links to cut".to_owned()));
                 }
@@ -86,7 +89,7 @@ impl Shared {
         }
         let tag = &undo.tag;
         self.world.change(|state, now| match &undo.action {
-            Action::Cut { links } => {
+            Action::Cut { links, .. } => {
                 for link in links {
                     state.cuts.entry(link.clone()).or_default().insert(tag.clone());
                 }
@@ -103,7 +106,7 @@ impl Shared {
     pub(super) fn revert(&self, undo: &Undo, by: &'static str) -> Reverted {
         let tag = &undo.tag;
         self.world.change(|state, now| match &undo.action {
-            Action::Cut { links } => {
+            Action::Cut { links, .. } => {
                 for link in links {
                     if let Some(tags) = state.cuts.get_mut(link) {
                         tags.remove(tag);
@@ -128,7 +131,7 @@ impl Shared {
 
     pub(super) async fn probe(&self, undo: &Undo) -> Effect {
         match &undo.action {
-            Action::Cut { links } => self.probe_links(links).await,
+            Action::Cut { links, .. } => self.probe_links(links).await,
             Action::Kill { node, .. } => self.probe_life(node, &undo.processes),
             Action::Pause { node, .. } => self.probe_work(node).await,
             action => Effect { presence: Presence::Unknown, evidence: format!("{action} is not offered here") },

@@ -100,7 +100,7 @@ async fn there_must_be_something_to_act_on() {
         kill(&nowhere),
         pause(&nowhere),
         from_clients(&nowhere),
-        Action::Cut { links: Vec::new() },
+        Action::Cut { links: Vec::new(), port: None },
         Action::Pause { node: n1, process: other },
     ] {
         assert!(rig.platform.prepare(&action).await.is_err(), "{action}");

@@ -282,14 +282,14 @@ impl LoadClient {
 pub(crate) fn from_peers(node: &NodeName, peers: &[NodeName]) -> Action {
     let link =
         |from: &NodeName, to: &NodeName| Link { from: Endpoint::Node(from.clone()), to: Endpoint::Node(to.clone()) };
-    Action::Cut { links: peers.iter().flat_map(|peer| [link(node, peer), link(peer, node)]).collect() }
+    Action::Cut { links: peers.iter().flat_map(|peer| [link(node, peer), link(peer, node)]).collect(), port: None }
 }
 
 /// Cuts clients from a node in both directions.
 pub(crate) fn from_clients(node: &NodeName) -> Action {
     let node = Endpoint::Node(node.clone());
     let link = |from: &Endpoint, to: &Endpoint| Link { from: from.clone(), to: to.clone() };
-    Action::Cut { links: vec![link(&Endpoint::Clients, &node), link(&node, &Endpoint::Clients)] }
+    Action::Cut { links: vec![link(&Endpoint::Clients, &node), link(&node, &Endpoint::Clients)], port: None }
 }
 
 pub(crate) fn kill(node: &NodeName) -> Action {

@@ -1,0 +1,80 @@
+//! The wire: a data-plane process of its own that impairs links. For each impaired link a table of nftables, owned by this
+//! process, has the kernel drop the link's frames in the bridge, while a packet socket takes the same frames before the
+//! bridge has them; the wire impairs them and sends them out past the bridge. All other links stay with the kernel, and
+//! when this process ends, however it ends, table and sockets go with it and the bridge forwards again.
+//!
+//! One process serves all impairments of an agent, because a frame that two of them concern must pass both: it goes
+//! through them in the order in which they were made.
+
+pub mod client;
+pub mod frame;
+pub mod plane;
+pub mod run;
+pub mod stage;
+
+use std::net::Ipv4Addr;
+
+use firedrill_core::harm::Impairment;
+use serde::{Deserialize, Serialize};
+
+/// The argument by which the program becomes a wire.
+pub const ARGUMENT: &str = "wire";
+
+/// A directed link as the wire knows it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Way {
+    /// In words, `n1→n2`; names its random stream.
+    pub name: String,
+    /// The interface its frames come in by.
+    pub input: String,
+    /// The interface they leave by.
+    pub output: String,
+    /// The address they go to.
+    pub to: Ipv4Addr,
+}
+
+/// An impairment to be in force.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Order {
+    /// Its tag; the name of its table.
+    pub tag: String,
+    /// Where.
+    pub ways: Vec<Way>,
+    /// Only packets from or to this port.
+    pub port: Option<u16>,
+    /// How.
+    pub how: Impairment,
+    /// What chance is drawn from.
+    pub seed: u64,
+    /// When the wire ends it by itself, by `CLOCK_BOOTTIME` in nanoseconds.
+    pub deadline: Option<u64>,
+}
+
+/// What a wire is told, one JSON line each. It answers each with one [`Said`], in order.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Told {
+    /// Said first: how long to go on without hearing anything, in nanoseconds.
+    Patience(u64),
+    /// Impair.
+    Hold(Order),
+    /// Impair no longer; fine if it is not in force.
+    Release(String),
+    /// Say that you are there.
+    Ping,
+}
+
+/// What a wire answers.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Said {
+    /// Done.
+    Done,
+    /// Not done; nothing of it is in force.
+    Failed {
+        /// In words.
+        what: String,
+        /// What the operating system said.
+        errno: Option<i32>,
+    },
+}
