@@ -155,7 +155,6 @@ mod tests {
     use crate::clock;
 
     #[test]
-    #[expect(clippy::print_stderr, reason = "what is skipped is said")]
     fn a_datagram_arrives_with_its_ports_and_checksum() {
         let Ok(socket) = Datagrams::open(Ipv4Addr::LOCALHOST) else {
             eprintln!("SKIPPED: raw sockets need root");

@@ -34,9 +34,10 @@ struct Parts<'a> {
 }
 
 fn parts(undo: &Undo) -> Result<Parts<'_>, Refusal> {
-    match &undo.action {
-        Action::Impair { links, port, how, seed } => Ok(Parts { links, port: *port, how, seed: *seed }),
-        other => Err(not_mine(other)),
+    if let Action::Impair { links, port, how, seed } = &undo.action {
+        Ok(Parts { links, port: *port, how, seed: *seed })
+    } else {
+        Err(not_mine(&undo.action))
     }
 }
 

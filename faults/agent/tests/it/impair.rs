@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use firedrill_agent::protocol::By;
+use firedrill_agent::protocol::{Ask, By, RefusalKind};
 use firedrill_core::action::{Action, Endpoint, Link, Presence, Undo};
 use firedrill_core::harm::{Chance, Impairment};
 
-use crate::agent::{Agent, LONG};
+use crate::agent::{Agent, LONG, refusal};
 use crate::world::{World, link, node, wait, world};
 
 const SEED: u64 = 7;
@@ -62,4 +62,123 @@ fn each_kind_bites_and_is_gone() {
     ] {
         bites(&world, how);
     }
+}
+
+#[test]
+fn one_direction_leaves_the_other() {
+    let Some(world) = world() else { return };
+    let mut agent = Agent::start(&world, LONG);
+    let one_way = agent.inject(&impair(&[link(1, 2)], None, delay(30)));
+    agent.sees(&one_way, Presence::Full);
+    let back = agent.prepare(&impair(&[link(2, 1)], None, delay(30)));
+    agent.sees(&back, Presence::Absent);
+}
+
+#[test]
+fn clients_can_be_impaired() {
+    let Some(world) = world() else { return };
+    let mut agent = Agent::start(&world, LONG);
+    let to = Link { from: Endpoint::Clients, to: Endpoint::Node(node(1)) };
+    let undo = agent.inject(&impair(&[to], None, delay(30)));
+    agent.sees(&undo, Presence::Full);
+    assert!(agent.probe(&undo).evidence.starts_with("clients→n1: 30 packets took"));
+}
+
+#[test]
+fn a_port_leaves_the_others() {
+    let Some(world) = world() else { return };
+    let mut agent = Agent::start(&world, LONG);
+    let of_port = agent.inject(&impair(&both(), Some(5432), Impairment::Loss { chance: percent(50) }));
+    agent.sees(&of_port, Presence::Full);
+    for port in [None, Some(5433)] {
+        let other = agent.prepare(&impair(&both(), port, Impairment::Loss { chance: percent(50) }));
+        agent.sees(&other, Presence::Absent);
+    }
+    let cut = agent.inject(&Action::Cut { links: both().to_vec(), port: Some(8008) });
+    agent.sees(&cut, Presence::Full);
+    assert!(world.passes(1, 2));
+    agent.revert(&cut);
+    agent.sees(&cut, Presence::Absent);
+}
+
+#[test]
+fn two_impairments_of_a_link_both_bite() {
+    let Some(world) = world() else { return };
+    let mut agent = Agent::start(&world, LONG);
+    let late = agent.inject(&impair(&both(), None, delay(30)));
+    let twice = agent.inject(&impair(&[link(1, 2)], None, Impairment::Duplicate { chance: percent(50) }));
+    agent.sees(&late, Presence::Full);
+    agent.sees(&twice, Presence::Full);
+    agent.revert(&late);
+    agent.sees(&late, Presence::Absent);
+    agent.sees(&twice, Presence::Full);
+    agent.revert(&twice);
+    agent.sees(&twice, Presence::Absent);
+}
+
+/// The wires among the processes of the switch.
+fn wires(world: &World) -> Vec<i32> {
+    let command = |pid: i32| std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let is_wire = |pid: &i32| command(*pid).split(|byte| *byte == 0).nth(1) == Some(b"wire");
+    world.switch_processes()().iter().map(|process| process.pid).filter(is_wire).collect()
+}
+
+#[test]
+fn a_wire_that_dies_or_hangs_ends_the_impairment_early() {
+    let Some(world) = world() else { return };
+    let mut agent = Agent::start(&world, LONG);
+    for signal in [9, 19] {
+        let undo = agent.inject(&impair(&both(), None, delay(30)));
+        let [wire] = wires(&world)[..] else { panic!("one wire, not {:?}", wires(&world)) };
+        let start = firedrill_sys::process::Process::read(wire).expect("it runs").start;
+        assert!(firedrill_sys::process::signal(wire, start, signal).expect("signalled"));
+        let (tag, by, held) = agent.notice();
+        assert_eq!((tag, by), (undo.tag.clone(), By::Lost));
+        assert!(held.to >= held.from);
+        agent.sees(&undo, Presence::Absent);
+        assert_eq!(world.ruleset(), "");
+        assert!(wires(&world).is_empty());
+    }
+}
+
+#[test]
+fn the_death_of_the_agent_ends_its_impairments() {
+    let Some(world) = world() else { return };
+    let mut agent = Agent::start(&world, LONG);
+    agent.inject(&impair(&both(), None, Impairment::Loss { chance: Chance::CERTAIN }));
+    assert!(world.ruleset().contains("flags owner"), "{}", world.ruleset());
+    assert!(!world.passes(1, 2));
+    agent.kill_9();
+    wait("the table is gone", || world.ruleset().is_empty().then_some(()));
+    wait("the wire is gone", || wires(&world).is_empty().then_some(()));
+    assert!(world.passes(1, 2));
+}
+
+#[test]
+fn a_revert_leaves_no_wire() {
+    let Some(world) = world() else { return };
+    let mut agent = Agent::start(&world, LONG);
+    let undo = agent.inject(&impair(&both(), None, delay(10)));
+    assert_eq!(wires(&world).len(), 1);
+    agent.revert(&undo);
+    assert!(wires(&world).is_empty());
+    agent.revert(&undo);
+    let never: Undo = agent.prepare(&impair(&both(), None, delay(10)));
+    assert_eq!(agent.revert(&never).0, None);
+}
+
+#[test]
+fn a_half_made_impairment_is_none() {
+    let Some(world) = world() else { return };
+    let mut agent = Agent::start(&world, LONG);
+    let undo = agent.prepare(&impair(&both(), None, delay(30)));
+    // The name is taken, so that the kernel refuses the table.
+    let status = world.switch.command("nft").args(["add", "table", "bridge", &undo.tag]).status();
+    assert!(status.expect("nft runs").success());
+    let refused = refusal(agent.ask(Ask::Apply { undo: undo.clone(), hold_nanos: None }));
+    assert_eq!(refused.kind, RefusalKind::System, "{refused}");
+    let status = world.switch.command("nft").args(["delete", "table", "bridge", &undo.tag]).status();
+    assert!(status.expect("nft runs").success());
+    agent.sees(&undo, Presence::Absent);
+    assert!(wires(&world).is_empty());
 }

@@ -60,8 +60,21 @@ fn mechanism(deed: Deed) -> Result<Mechanism, Missing> {
         Deed::ShiftClock => clocks::library().map(|_| {
             Mechanism::best(deed, "libfaketime in the servers; the offset is the name of a thread of the agent")
         }),
+        // Not netem, whether this kernel has it or not: a queueing discipline outlives whoever made it.
+        Deed::ImpairLinks => match nft::keeper() {
+            Keeper::Socket => Ok(Mechanism::best(
+                deed,
+                "a process of the agent's in the lab's switch: packet sockets, beside an nft table that ends with it",
+            )
+            .note(
+                "better than netem, which would outlive a killed agent and is not used even where the kernel has it",
+            )),
+            Keeper::Nobody => Err(Missing::new(
+                "this kernel has no nftables with an owner, which end with the process that impairs",
+                "run on Linux 5.12 or later",
+            )),
+        },
         Deed::HarmDisk
-        | Deed::ImpairLinks
         | Deed::MisleadNames
         | Deed::OomProcess
         | Deed::PressCpu

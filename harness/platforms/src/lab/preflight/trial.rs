@@ -3,12 +3,14 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 use firedrill_core::action::Deed;
 use firedrill_core::platform::Missing;
+use firedrill_sys::frames::{Outlet, Tap};
 use firedrill_sys::namespaces::{self, Kind};
-use firedrill_sys::nft::{self, DropTable, Pair};
+use firedrill_sys::nft::{self, DropTable, Only, Pair};
 use firedrill_sys::spawn::{self, Forked};
 use firedrill_sys::{children, dirs, ip, launch, mounts};
 
@@ -75,13 +77,17 @@ pub(in crate::lab) fn try_namespaces(asked: &str) -> Vec<Lack> {
 fn try_deed(deed: Deed) -> Option<Missing> {
     match deed {
         Deed::CutLinks => {
-            let pair = Pair { input: "va".to_owned(), output: "vb".to_owned() };
-            let refused = DropTable::create("fd-trial", &[pair], nft::keeper()).err()?;
+            let refused = try_table("fd-trial-cut").err()?;
             let what = format!("the kernel has no nftables for bridges: {refused}");
             Some(Missing::new(what, "sudo modprobe -a nf_tables nft_meta_bridge"))
         }
+        Deed::ImpairLinks => {
+            let sockets = || Tap::open("va").and_then(|tap| tap.listen(&[Ipv4Addr::LOCALHOST])).and(Outlet::open("vb"));
+            let tried = try_table("fd-trial-impair").and_then(|()| sockets().map(drop));
+            let what = format!("the kernel has no nftables for bridges, or no packet sockets: {}", tried.err()?);
+            Some(Missing::new(what, "sudo modprobe -a nf_tables nft_meta_bridge af_packet"))
+        }
         Deed::HarmDisk
-        | Deed::ImpairLinks
         | Deed::KillProcess
         | Deed::LosePower
         | Deed::MisleadNames
@@ -94,6 +100,13 @@ fn try_deed(deed: Deed) -> Option<Missing> {
         | Deed::PressPids
         | Deed::ShiftClock => None,
     }
+}
+
+/// A table that drops packets between the two links.
+fn try_table(name: &str) -> io::Result<()> {
+    let only = Only { to: Some(Ipv4Addr::LOCALHOST), tcp: true, port: Some(1) };
+    let pair = Pair { input: "va".to_owned(), output: "vb".to_owned(), only };
+    DropTable::create(name, &[pair], nft::keeper()).map(drop)
 }
 
 /// What a trial failed at.

@@ -30,14 +30,14 @@ struct Try {
 /// node it is the node's own server that is called; it hears a few bytes and then the end.
 pub(super) fn look(ends: &Ends, links: &[Link], port: Option<u16>, how: &Impairment) -> Result<Vec<Sight>, String> {
     let mut tries = links.iter().map(|link| begin(ends, link, port)).collect::<Result<Vec<Try>, String>>()?;
-    wait_for_each(&mut tries, CONNECTING, Progress::is_pending, |socket| sockets::connected(socket));
+    wait_for_each(&mut tries, CONNECTING, Progress::is_pending, sockets::connected);
     if matches!(how, Impairment::Refuse) {
         return Ok(tries.iter().map(|tried| refused(tried.progress)).collect());
     }
     for tried in tries.iter_mut().filter(|tried| tried.progress == Progress::Done) {
         tried.progress = sockets::send_some(&tried.socket);
     }
-    wait_for_each(&mut tries, SENDING, Progress::is_unacknowledged, |socket| sockets::acknowledged(socket));
+    wait_for_each(&mut tries, SENDING, Progress::is_unacknowledged, sockets::acknowledged);
     let judge = if matches!(how, Impairment::Reset) { reset } else { half_open };
     Ok(tries.iter().map(|tried| judge(tried.progress)).collect())
 }
@@ -47,13 +47,9 @@ fn begin(ends: &Ends, link: &Link, port: Option<u16>) -> Result<Try, String> {
     let ((from, _), (to, address)) = (ends.at(&link.from)?, ends.at(&link.to)?);
     let address = *address;
     // A port of a node belongs to its server, which may be about to start again and must find it free.
-    let listener = match (port, &link.to) {
-        (Some(_), Endpoint::Node(_)) => None,
-        (_, _) => {
-            let listen = move || TcpListener::bind(SocketAddrV4::new(address, port.unwrap_or(0)));
-            Some(to.inside(listen).map_err(|error| failed("no listener", &error))?)
-        }
-    };
+    let servers = port.is_some() && link.to != Endpoint::Clients;
+    let listen = move || TcpListener::bind(SocketAddrV4::new(address, port.unwrap_or(0)));
+    let listener = (!servers).then(|| to.inside(listen)).transpose().map_err(|error| failed("no listener", &error))?;
     let own =
         listener.as_ref().map(TcpListener::local_addr).transpose().map_err(|error| failed("no listener", &error))?;
     let target = SocketAddrV4::new(address, own.map(|own| own.port()).or(port).unwrap_or(0));
