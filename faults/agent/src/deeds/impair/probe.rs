@@ -145,7 +145,7 @@ fn delayed(found: &Found, delay: Duration, jitter: Duration) -> Sight {
         Presence::Partial
     };
     let [first, middle, last] = [*first, middle, *last].map(millis);
-    Sight { presence, words: format!("{} packets took {first} to {last}, half of them up to {middle}", found.arrived) }
+    Sight { presence, words: format!("{} packets took {first} to {last}, median {middle}", found.arrived) }
 }
 
 /// Present when what arrives comes no faster than a little above the limit.
