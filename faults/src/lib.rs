@@ -30,6 +30,9 @@ pub static FAULTS: &[FaultEntry] = &[
     net::reset::ENTRY,
     node::crash::ENTRY,
     node::power_loss::ENTRY,
+    node::rolling_restart::ENTRY,
+    node::stop::ENTRY,
     process::kill::ENTRY,
     process::pause::ENTRY,
+    process::restart_loop::ENTRY,
 ];

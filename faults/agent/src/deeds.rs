@@ -6,6 +6,9 @@ pub mod impair;
 pub mod kill;
 pub mod pause;
 pub mod power;
+pub mod restart_loop;
+pub mod roll;
+pub mod stop;
 
 use std::fmt::Debug;
 
@@ -72,12 +75,11 @@ pub fn work(action: &Action) -> Result<&'static dyn Work, Refusal> {
         Action::LosePower { .. } => Ok(&power::Power),
         Action::Pause { .. } => Ok(&pause::Pause),
         Action::ShiftClock { .. } => Ok(&clock::ShiftClock),
+        Action::RestartLoop { .. } => Ok(&restart_loop::RestartLoop),
+        Action::Roll { .. } => Ok(&roll::Roll),
+        Action::Stop { .. } => Ok(&stop::Stop),
         Action::Impair { .. } => Ok(&impair::Impair),
-        Action::HarmDisk { .. }
-        | Action::Oom { .. }
-        | Action::RestartLoop { .. }
-        | Action::Press { .. }
-        | Action::MisleadNames { .. } => {
+        Action::HarmDisk { .. } | Action::Oom { .. } | Action::Press { .. } | Action::MisleadNames { .. } => {
             Err(Refusal::new(RefusalKind::NotOffered, format!("this agent cannot: {action}")))
         }
     }
@@ -91,8 +93,11 @@ pub fn prepare(world: &World, tag: String, action: Action) -> Result<Undo, Refus
 /// The nodes whose units must run again once the action is undone.
 pub fn restarts(action: &Action) -> Vec<&NodeName> {
     match action {
-        Action::Kill { node, .. } | Action::Oom { node, .. } | Action::RestartLoop { node, .. } => vec![node],
-        Action::LosePower { nodes } => nodes.iter().collect(),
+        Action::Kill { node, .. }
+        | Action::Oom { node, .. }
+        | Action::RestartLoop { node, .. }
+        | Action::Stop { node, .. } => vec![node],
+        Action::LosePower { nodes } | Action::Roll { nodes, .. } => nodes.iter().collect(),
         Action::Cut { .. }
         | Action::Pause { .. }
         | Action::Impair { .. }
@@ -108,7 +113,9 @@ pub fn keeps_down(action: &Action, whom: &NodeName) -> bool {
     match action {
         Action::Kill { node, process, stay_down, .. } => node == whom && (*stay_down || process.is_none()),
         Action::LosePower { nodes } => nodes.contains(whom),
-        Action::RestartLoop { .. }
+        Action::Stop { node, .. } => node == whom,
+        Action::Roll { .. }
+        | Action::RestartLoop { .. }
         | Action::Oom { .. }
         | Action::Cut { .. }
         | Action::Pause { .. }

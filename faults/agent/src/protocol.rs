@@ -88,7 +88,8 @@ pub struct Config {
     pub nodes: Vec<NodeSite>,
     /// Where the clients are, if they can be cut.
     pub clients: Option<Site>,
-    /// Unix stream socket of whoever starts the nodes' units. Asked `ensure <node>\n`, answers `ok\n` or `error <why>\n`.
+    /// Unix stream socket of whoever starts the nodes' units. Asked `ensure <node>\n` or `stop <node>\n`
+    /// (last started first), answers `ok\n` or `error <why>\n`.
     /// Told `down <node>\n`, answers likewise, and starts the node's units by itself when the connection ends, unless it was
     /// told `forget\n` before, or another connection says that the node is down.
     pub starter: Option<PathBuf>,

@@ -1,4 +1,5 @@
-//! Asks whoever starts a node's units to start again what does not run, and to do so by itself should the agent die.
+//! Asks whoever starts a node's units to start again what does not run, to do so by itself should the agent die, or to
+//! have all of them end.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -17,6 +18,11 @@ const LONGEST_ANSWER: u64 = 4096;
 /// `ensure <node>` to the socket; returns when the units run.
 pub fn ensure(starter: &Path, node: &NodeName) -> Result<(), Refusal> {
     ask(starter, "ensure", node).map(drop)
+}
+
+/// `stop <node>` to the socket; returns when the units are being asked to end, last started first.
+pub fn stop(starter: &Path, node: &NodeName) -> Result<(), Refusal> {
+    ask(starter, "stop", node).map(drop)
 }
 
 /// A node that is down on our account. Whoever starts units knows it by a connection, and starts them when that breaks off:
@@ -45,14 +51,12 @@ impl Down {
 /// Asks, and returns the connection when the answer is `ok`.
 fn ask(starter: &Path, wish: &str, node: &NodeName) -> Result<UnixStream, Refusal> {
     let (connection, answer) = answer(starter, &format!("{wish} {node}\n"))
-        .map_err(|error| Refusal::system(format!("asking to start {node} again"), &error))?;
+        .map_err(|error| Refusal::system(format!("asking for `{wish} {node}`"), &error))?;
     match answer.trim_end().split_once(' ') {
         None if answer.trim_end() == "ok" => Ok(connection),
-        Some(("error", why)) => {
-            Err(Refusal::new(RefusalKind::System, format!("{node} could not be started again: {why}")))
-        }
+        Some(("error", why)) => Err(Refusal::new(RefusalKind::System, format!("`{wish} {node}` was refused: {why}"))),
         None | Some(_) => {
-            let what = format!("asked to start {node} again, the starter said {:?}", answer.trim_end());
+            let what = format!("asked for `{wish} {node}`, the starter said {:?}", answer.trim_end());
             Err(Refusal::new(RefusalKind::System, what))
         }
     }

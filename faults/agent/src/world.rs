@@ -1,6 +1,7 @@
 //! Where the agent is: nodes and clients with their namespaces, resolved once at hello.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 use firedrill_core::action::{Endpoint, ProcessRef};
 use firedrill_core::cluster::{NodeName, ProcessName};
@@ -20,6 +21,8 @@ pub struct World {
     /// Who impairs links.
     pub wires: Wires,
     netns: BTreeMap<NodeName, NetnsId>,
+    /// What takes effect bit by bit, by tag, and since when; so that probes know what to look for by now.
+    begun: Mutex<BTreeMap<String, u64>>,
 }
 
 impl World {
@@ -31,7 +34,8 @@ impl World {
                 .map_err(|error| Refusal::system(format!("network namespace of {}", node.name), &error))?;
             netns.insert(node.name.clone(), id);
         }
-        Self { config, keeper: nft::keeper(), wires: Wires::default(), netns }.checked()
+        let begun = Mutex::default();
+        Self { config, keeper: nft::keeper(), wires: Wires::default(), netns, begun }.checked()
     }
 
     /// For undoing what an agent that is gone has left, of whose namespaces some may be gone too: with them went what ran
@@ -39,7 +43,8 @@ impl World {
     pub fn of_leftovers(config: Config) -> Result<Self, Refusal> {
         let found = |node: &NodeSite| Some((node.name.clone(), NetnsId::of_file(&node.site.netns).ok()?));
         let netns = config.nodes.iter().filter_map(found).collect();
-        Self { config, keeper: nft::keeper(), wires: Wires::default(), netns }.checked()
+        let begun = Mutex::default();
+        Self { config, keeper: nft::keeper(), wires: Wires::default(), netns, begun }.checked()
     }
 
     fn checked(self) -> Result<Self, Refusal> {
@@ -52,6 +57,21 @@ impl World {
             return refuse("a lease of 0 would hold nothing".to_owned());
         }
         Ok(self)
+    }
+
+    /// Notes since when an action is in force that takes effect bit by bit.
+    pub fn begin(&self, tag: &str, from: u64) {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner).insert(tag.to_owned(), from);
+    }
+
+    /// Forgets it.
+    pub fn end(&self, tag: &str) {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner).remove(tag);
+    }
+
+    /// Since when it is in force; `None` when it is not.
+    pub fn since(&self, tag: &str) -> Option<u64> {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner).get(tag).copied()
     }
 
     /// Where an end of a link is.

@@ -48,7 +48,13 @@ fn parse(_fields: &mut Fields<'_, '_>) -> Option<Box<dyn Fault>> {
 
 impl Fault for Crash {
     fn plan(&self, input: &PlanInput<'_>, _rng: &mut ChaCha8Rng) -> Result<FaultPlan, PlanError> {
-        let cut = cut_first(input)?;
+        if input.hold.is_some_and(|hold| hold <= KILL_AFTER) {
+            return Err(PlanError(format!("a crash takes {} before the kill: hold it longer", human(KILL_AFTER))));
+        }
+        let ends = grudge::ends(input.view, true);
+        let targets: Vec<Endpoint> = input.targets.iter().cloned().map(Endpoint::Node).collect();
+        let links = grudge::isolate(&ends, &targets).links(&ends);
+        let cut = Step { offset: Duration::ZERO, action: Action::Cut { links, port: None }, hold: Hold::Held };
         let kills = input.targets.iter().map(|node| Step {
             offset: KILL_AFTER,
             action: Action::Kill { node: node.clone(), process: None, signal: 9, stay_down: true },
@@ -64,15 +70,4 @@ impl Fault for Crash {
             ),
         })
     }
-}
-
-/// The first step of whatever ends nodes as a machine ends: each target is cut off, from the clients too.
-pub(super) fn cut_first(input: &PlanInput<'_>) -> Result<Step, PlanError> {
-    if input.hold.is_some_and(|hold| hold <= KILL_AFTER) {
-        return Err(PlanError(format!("a crash takes {} before the kill: hold it longer", human(KILL_AFTER))));
-    }
-    let ends = grudge::ends(input.view, true);
-    let targets: Vec<Endpoint> = input.targets.iter().cloned().map(Endpoint::Node).collect();
-    let links = grudge::isolate(&ends, &targets).links(&ends);
-    Ok(Step { offset: Duration::ZERO, action: Action::Cut { links, port: None }, hold: Hold::Held })
 }

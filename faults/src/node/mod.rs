@@ -2,3 +2,5 @@
 
 pub mod crash;
 pub mod power_loss;
+pub mod rolling_restart;
+pub mod stop;

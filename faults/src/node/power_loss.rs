@@ -4,15 +4,15 @@
 //! kernel's cache and outlives them. Here that cache is lost too: only what was synced is there afterwards, so that a
 //! server which acknowledges before it syncs is found out. With `on = "all"` no other node can make up for it.
 //!
-//! As in a crash the wire is cut first, so that no acknowledgement of what is about to be lost slips out.
+//! The wire goes in the same moment, so that no acknowledgement of what is about to be lost slips out. It is one action,
+//! because already a fraction of a second between the wire and the disk would be time to sync what was acknowledged.
+
+use std::time::Duration;
 
 use firedrill_core::action::{Action, Deed};
 use firedrill_core::fault::{Fault, FaultEntry, FaultPlan, Hold, HoldRule, PlanError, PlanInput, Step};
 use firedrill_core::seed::ChaCha8Rng;
 use firedrill_core::spec::Fields;
-use firedrill_core::units::human;
-
-use super::crash::{KILL_AFTER, cut_first};
 
 /// Its place in the registry.
 pub const ENTRY: FaultEntry = FaultEntry {
@@ -39,17 +39,11 @@ fn parse(_fields: &mut Fields<'_, '_>) -> Option<Box<dyn Fault>> {
 
 impl Fault for PowerLoss {
     fn plan(&self, input: &PlanInput<'_>, _rng: &mut ChaCha8Rng) -> Result<FaultPlan, PlanError> {
-        let cut = cut_first(input)?;
         let action = Action::LosePower { nodes: input.targets.to_vec() };
-        let lose = Step { offset: KILL_AFTER, action, hold: Hold::Held };
         Ok(FaultPlan {
-            steps: vec![cut, lose],
+            steps: vec![Step { offset: Duration::ZERO, action, hold: Hold::Held }],
             impairs: input.targets.iter().map(|node| (node.clone(), None)).collect(),
-            words: format!(
-                "cut the power of {}: the wire first, {} later everything that is not on the disk",
-                crate::words::list(input.targets),
-                human(KILL_AFTER)
-            ),
+            words: format!("cut the power of {}: what was not synced is gone", crate::words::list(input.targets)),
         })
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod kill;
 pub mod pause;
+pub mod restart_loop;
 
 use std::collections::BTreeSet;
 

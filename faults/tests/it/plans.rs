@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use crate::views::{healthy, read};
 
 /// Every way to write a fault, with a role to aim it at.
-const WAYS: [(&str, &str, &str, u32); 22] = [
+const WAYS: [(&str, &str, &str, u32); 27] = [
     ("clock.drift", "rate = '+500ppm'", "primary", 3),
     ("clock.jump", "by = '-10m'\nprocess = 'postgres'", "primary", 3),
     ("clock.skew", "by = '+2s'\nover = '4s'", "replicas", 3),
@@ -31,11 +31,16 @@ const WAYS: [(&str, &str, &str, u32); 22] = [
     ("node.crash", "", "primary", 3),
     ("node.power-loss", "", "primary", 3),
     ("node.power-loss", "", "all", 3),
+    ("node.rolling-restart", "down = '1s'", "all", 3),
+    ("node.stop", "", "primary", 3),
+    ("node.stop", "grace = '1s'", "any:2", 3),
     ("process.kill", "", "primary", 3),
     ("process.kill", "process = 'postgres'\nsignal = 'QUIT'", "primary", 3),
     ("process.kill", "signal = 15", "replicas", 3),
     ("process.pause", "", "primary", 3),
     ("process.pause", "process = 'etcd'", "any:2", 3),
+    ("process.restart-loop", "", "primary", 3),
+    ("process.restart-loop", "process = 'postgres'\nevery = '500ms'", "replicas", 3),
 ];
 
 fn plan(

@@ -97,7 +97,8 @@ pub enum Action {
         /// What chance is drawn from.
         seed: u64,
     },
-    /// All nodes lose their power at once: what is not on the device is gone. Undone by mounting and starting again.
+    /// All nodes lose their power at once: their wires are dead, and what is not on the device is gone. Undone by
+    /// starting again.
     LosePower {
         /// Which nodes.
         nodes: Vec<NodeName>,
@@ -117,6 +118,24 @@ pub enum Action {
         process: Option<ProcessName>,
         /// From one kill to the next.
         every: Duration,
+    },
+    /// Restarts nodes in good order, one after the other.
+    Roll {
+        /// Which nodes, in their order.
+        nodes: Vec<NodeName>,
+        /// From one to the next.
+        every: Duration,
+        /// How long each stays down, from when it is asked to end; longer if it takes longer to end.
+        down: Duration,
+        /// What has not ended so long after it was asked to is killed.
+        grace: Duration,
+    },
+    /// Ends what runs on a node in good order, and keeps it down.
+    Stop {
+        /// On which node.
+        node: NodeName,
+        /// What has not ended so long after it was asked to is killed.
+        grace: Duration,
     },
     /// Takes away a share of a resource.
     Press {
@@ -150,7 +169,7 @@ impl Action {
     pub const fn deed(&self) -> Deed {
         match self {
             Self::Cut { .. } => Deed::CutLinks,
-            Self::Kill { .. } | Self::RestartLoop { .. } => Deed::KillProcess,
+            Self::Kill { .. } | Self::RestartLoop { .. } | Self::Roll { .. } | Self::Stop { .. } => Deed::KillProcess,
             Self::Pause { .. } => Deed::PauseProcess,
             Self::Impair { .. } => Deed::ImpairLinks,
             Self::HarmDisk { .. } => Deed::HarmDisk,
@@ -172,12 +191,13 @@ impl Action {
     pub fn nodes(&self) -> Vec<&NodeName> {
         match self {
             Self::Cut { .. } | Self::Impair { .. } | Self::MisleadNames { .. } => Vec::new(),
-            Self::LosePower { nodes } => nodes.iter().collect(),
+            Self::LosePower { nodes } | Self::Roll { nodes, .. } => nodes.iter().collect(),
             Self::Kill { node, .. }
             | Self::Pause { node, .. }
             | Self::HarmDisk { node, .. }
             | Self::Oom { node, .. }
             | Self::RestartLoop { node, .. }
+            | Self::Stop { node, .. }
             | Self::Press { node, .. }
             | Self::ShiftClock { node, .. } => vec![node],
         }
@@ -219,6 +239,11 @@ impl fmt::Display for Action {
             Self::RestartLoop { node, process, every } => {
                 write!(f, "kill {} of {node} every {}", whom(process), human(*every))
             }
+            Self::Roll { nodes, every, down, .. } => {
+                let (every, down) = (human(*every), human(*down));
+                write!(f, "restart {} in turn, one every {every}, each down for {down}", names(nodes))
+            }
+            Self::Stop { node, grace } => write!(f, "stop {node}, {} for its servers to end", human(*grace)),
             Self::Press { node, pressure } => write!(f, "{pressure} on {node}"),
             Self::ShiftClock { node, process, change } => write!(f, "{change} for {} of {node}", whom(process)),
             Self::MisleadNames { askers, names: of, answer } => {
@@ -238,7 +263,7 @@ pub enum Deed {
     HarmDisk,
     /// [`Action::Impair`].
     ImpairLinks,
-    /// [`Action::Kill`] and [`Action::RestartLoop`].
+    /// [`Action::Kill`], [`Action::RestartLoop`], [`Action::Roll`] and [`Action::Stop`].
     KillProcess,
     /// [`Action::LosePower`].
     LosePower,

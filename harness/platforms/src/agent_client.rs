@@ -151,7 +151,7 @@ impl AgentClient {
     /// Looks for the effect of the action; [`Presence::Unknown`] with the reason if that cannot be done.
     pub async fn probe(&self, undo: &Undo) -> Effect {
         let unknown = |evidence: String| Effect { presence: Presence::Unknown, evidence };
-        match self.shared.ask(Ask::Probe { undo: undo.clone() }, QUICK).await {
+        match self.shared.ask(Ask::Probe { undo: undo.clone() }, SLOW).await {
             Ok(Answer::Probed(effect)) => effect,
             Ok(other) => unknown(unexpected("probe", &other).to_string()),
             Err(error) => unknown(with_source(&error)),

@@ -40,7 +40,7 @@ pub const fn mechanism(keeper: Keeper) -> &'static str {
 }
 
 /// The kernel objects of a cut.
-fn creates(keeper: Keeper, tag: &str) -> Vec<String> {
+pub(super) fn creates(keeper: Keeper, tag: &str) -> Vec<String> {
     vec![match keeper {
         Keeper::Socket => format!("nft bridge {tag}"),
         Keeper::Nobody => format!("nft bridge {tag} (without an owner)"),
@@ -48,13 +48,13 @@ fn creates(keeper: Keeper, tag: &str) -> Vec<String> {
 }
 
 /// Makes the table.
-fn apply(world: &World, tag: &str, (links, port): (&[Link], Option<u16>)) -> Result<DropTable, Refusal> {
+pub(super) fn apply(world: &World, tag: &str, (links, port): (&[Link], Option<u16>)) -> Result<DropTable, Refusal> {
     let pairs = pairs(world, links, port)?;
     DropTable::create(tag, &pairs, world.keeper).map_err(|error| Refusal::system(format!("nft table {tag}"), &error))
 }
 
 /// Deletes the table; fine if there is none.
-fn revert(table: Option<DropTable>, tag: &str) -> Result<(), Refusal> {
+pub(super) fn revert(table: Option<DropTable>, tag: &str) -> Result<(), Refusal> {
     let deleted = match table {
         // When deleting fails, the socket closes nevertheless, and an owned table with it: look whether one is left.
         Some(table) => table.delete().or_else(|error| match nft::tables(tag) {

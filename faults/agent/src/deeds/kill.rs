@@ -39,7 +39,7 @@ impl Target<'_> {
 }
 
 /// How often what is to stay down is looked for.
-pub(super) const KEEP_DOWN: Duration = Duration::from_millis(20);
+const KEEP_DOWN: Duration = Duration::from_millis(20);
 
 /// Killing processes.
 #[derive(Clone, Copy, Debug)]
@@ -97,8 +97,7 @@ impl Grip for Killed {
 
     /// Kills again what was started of what is to stay down.
     fn turn(&mut self, world: &World, undo: &Undo) {
-        let pause = u64::try_from(KEEP_DOWN.as_nanos()).unwrap_or(u64::MAX);
-        self.next = Some(clock::boottime_nanos().saturating_add(pause));
+        self.next = Some(next_look());
         let Ok((target, _)) = target(&undo.action) else { return };
         match keep_down(world, &target, self.since_ticks) {
             Ok(0) => {}
@@ -135,10 +134,24 @@ fn apply(world: &World, target: &Target<'_>, number: i32) -> Result<(u64, u64), 
 
 /// Kills everything on a node until nothing is left. Succeeds if nothing runs.
 pub(super) fn end_all(world: &World, node: &NodeName) -> Result<(), Refusal> {
-    match apply(world, &Target { node, process: None, stay_down: true }, SIGKILL) {
+    end(world, &Target { node, process: None, stay_down: true })
+}
+
+/// Kills what runs of that name, or everything, but not what is started meanwhile. Succeeds if nothing runs.
+pub(super) fn end_those(world: &World, node: &NodeName, process: Option<&ProcessName>) -> Result<(), Refusal> {
+    end(world, &Target { node, process, stay_down: false })
+}
+
+fn end(world: &World, target: &Target<'_>) -> Result<(), Refusal> {
+    match apply(world, target, SIGKILL) {
         Err(refusal) if refusal.kind != RefusalKind::NoTarget => Err(refusal),
         Ok(_) | Err(_) => Ok(()),
     }
+}
+
+/// When to look again at what is to stay down.
+pub(super) fn next_look() -> u64 {
+    clock::boottime_nanos().saturating_add(u64::try_from(KEEP_DOWN.as_nanos()).unwrap_or(u64::MAX))
 }
 
 /// Kills everything that was started on a node since then.

@@ -1,5 +1,6 @@
-//! Power loss: the volumes of nodes are cut off from their devices, all at once, and everything on the nodes is killed.
-//! What was not on the device is gone, whatever the kernel had in memory. The volumes are mounted anew right away, which
+//! Power loss: the wires of nodes are cut, and in the same moment their volumes are cut off from their devices and
+//! everything on them is killed. What was not on the device is gone, whatever the kernel had in memory. Between the wire
+//! and the device there must be no pause, in which servers could sync what they have acknowledged already. The volumes are mounted anew right away, which
 //! replays their journals as a boot would, so that what is left can be looked at while the nodes are still down.
 //!
 //! Two files of ours tell whether it was a power loss: one that was synced must be there afterwards, and one that was
@@ -10,16 +11,17 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use firedrill_core::action::{Action, Effect, Presence, ProcessRef, Undo};
+use firedrill_core::action::{Action, Effect, Endpoint, Link, Presence, ProcessRef, Undo};
 use firedrill_core::cluster::NodeName;
+use firedrill_sys::nft::DropTable;
 use firedrill_sys::process::Process;
 use firedrill_sys::{clock, mounts, volume};
 
-use super::{Grip, Scene, Work, kill, not_mine, targets};
+use super::{Grip, Scene, Work, cut, kill, not_mine, targets};
 use crate::ends::Ends;
 use crate::log::say;
 use crate::protocol::{Refusal, RefusalKind};
-use crate::world::{self, World};
+use crate::world::{self, World, is_tag};
 
 /// Losing power.
 #[derive(Clone, Copy, Debug)]
@@ -37,7 +39,8 @@ impl Work for Power {
             running.extend(world.processes(node, None)?);
         }
         let processes = targets(&running, &undo.action)?;
-        let creates = nodes.iter().map(|node| format!("file {} of {node}", mark_name(&undo.tag, "synced")));
+        let marks = nodes.iter().map(|node| format!("file {} of {node}", mark_name(&undo.tag, "synced")));
+        let creates = cut::creates(world.keeper, &undo.tag).into_iter().chain(marks);
         let restarts = nodes.iter().map(ToString::to_string).collect();
         Ok(Undo { processes, creates: creates.collect(), restarts, ..undo })
     }
@@ -51,6 +54,7 @@ impl Work for Power {
             roots.push(File::open(&volume.home).map_err(|error| volume.refusal("open", &error))?);
         }
         let since_ticks = clock::boottime_ticks();
+        let wire = cut::apply(scene.world, &undo.tag, (&links(scene.world, nodes), None))?;
         for volume in &volumes {
             volume.write_unsynced(&undo.tag).map_err(|error| volume.refusal("write to", &error))?;
         }
@@ -58,19 +62,14 @@ impl Work for Power {
         let from = clock::boottime_nanos();
         drop(roots);
         in_parallel(&volumes, |volume| boot(scene.world, volume))?;
-        Ok((Box::new(Lost { since_ticks, next: from }), from))
+        Ok((Box::new(Lost { since_ticks, next: from, wire }), from))
     }
 
-    /// Whatever of it was done: in the end the volumes are mounted, and nothing of ours is on them.
     fn undo(&self, world: &World, undo: &Undo, _held: &[ProcessRef]) -> Result<(), Refusal> {
-        let volumes: Vec<Volume> =
-            nodes(&undo.action)?.iter().map(|node| Volume::of(world, node)).collect::<Result<_, _>>()?;
-        in_parallel(&volumes, |volume| {
-            if !volume.is_well(&undo.tag) {
-                boot(world, volume)?;
-            }
-            volume.remove_marks(&undo.tag).map_err(|error| volume.refusal("remove our files from", &error))
-        })
+        if !is_tag(&undo.tag) {
+            return Err(Refusal::new(RefusalKind::Order, format!("`{}` is not a tag of ours", undo.tag)));
+        }
+        restore(world, undo).and(cut::revert(None, &undo.tag))
     }
 
     fn probe(&self, _ends: &Ends, world: &World, undo: &Undo) -> Effect {
@@ -85,6 +84,28 @@ impl Work for Power {
 fn nodes(action: &Action) -> Result<&[NodeName], Refusal> {
     let Action::LosePower { nodes } = action else { return Err(not_mine(action)) };
     Ok(nodes)
+}
+
+/// Every link with one of these nodes at an end.
+fn links(world: &World, dead: &[NodeName]) -> Vec<Link> {
+    let nodes = world.config.nodes.iter().map(|site| Endpoint::Node(site.name.clone()));
+    let ends: Vec<Endpoint> = nodes.chain(world.config.clients.iter().map(|_| Endpoint::Clients)).collect();
+    let is_dead = |end: &Endpoint| matches!(end, Endpoint::Node(name) if dead.contains(name));
+    let pairs = ends.iter().flat_map(|from| ends.iter().map(move |to| (from, to)));
+    let cut = pairs.filter(|(from, to)| from != to && (is_dead(from) || is_dead(to)));
+    cut.map(|(from, to)| Link { from: from.clone(), to: to.clone() }).collect()
+}
+
+/// Whatever of it was done: in the end the volumes are mounted, and nothing of ours is on them.
+fn restore(world: &World, undo: &Undo) -> Result<(), Refusal> {
+    let volumes: Vec<Volume> =
+        nodes(&undo.action)?.iter().map(|node| Volume::of(world, node)).collect::<Result<_, _>>()?;
+    in_parallel(&volumes, |volume| {
+        if !volume.is_well(&undo.tag) {
+            boot(world, volume)?;
+        }
+        volume.remove_marks(&undo.tag).map_err(|error| volume.refusal("remove our files from", &error))
+    })
 }
 
 /// Kills what is on a node and mounts its volume anew.
@@ -168,11 +189,12 @@ fn mark_name(tag: &str, what: &str) -> String {
 struct Lost {
     since_ticks: u64,
     next: u64,
+    wire: DropTable,
 }
 
 impl Grip for Lost {
-    fn let_go(self: Box<Self>, world: &World, undo: &Undo, held: &[ProcessRef]) -> Result<(), Refusal> {
-        Power.undo(world, undo, held)
+    fn let_go(self: Box<Self>, world: &World, undo: &Undo, _held: &[ProcessRef]) -> Result<(), Refusal> {
+        restore(world, undo).and(cut::revert(Some(self.wire), &undo.tag))
     }
 
     fn next_turn(&self) -> Option<u64> {
@@ -181,8 +203,7 @@ impl Grip for Lost {
 
     /// Kills again what was started.
     fn turn(&mut self, world: &World, undo: &Undo) {
-        let pause = u64::try_from(kill::KEEP_DOWN.as_nanos()).unwrap_or(u64::MAX);
-        self.next = clock::boottime_nanos().saturating_add(pause);
+        self.next = kill::next_look();
         for node in nodes(&undo.action).unwrap_or_default() {
             match kill::keep_all_down(world, node, self.since_ticks) {
                 Ok(0) => {}

@@ -213,7 +213,7 @@ fn a_failed_restart_is_an_error_and_can_be_tried_again() {
     let undo = agent.inject(&kill(1, None, true));
     for _ in 0..2 {
         let refused = refusal(agent.ask(Ask::Revert { undo: undo.clone() }));
-        assert_eq!(refused.what, "n1 could not be started again: no such unit");
+        assert_eq!(refused.what, "`ensure n1` was refused: no such unit");
     }
     assert_eq!(asked.lock().expect("the log").len(), 2);
     // One failing undo does not stop the others, and the end says that not all is well.

@@ -38,6 +38,8 @@ struct Asker {
 enum Wish {
     /// Start every unit of the node that does not run.
     Ensure(String),
+    /// Ask every unit of the node to end, last first, each when the one before it has ended.
+    Stop(String),
     /// The node is down until the connection ends.
     Down(String),
     /// The end of the connection means nothing.
@@ -214,6 +216,10 @@ impl<'a> Init<'a> {
                     self.units.start(Some(&node));
                     "ok\n".to_owned()
                 }
+                Ok(Wish::Stop(node)) => {
+                    self.units.stop(&node);
+                    "ok\n".to_owned()
+                }
                 Ok(Wish::Down(node)) => {
                     asker.down = Some(node);
                     "ok\n".to_owned()
@@ -231,7 +237,7 @@ impl<'a> Init<'a> {
         asker.line.len() < LONGEST_LINE
     }
 
-    /// `ensure <node>`, `down <node>` or `forget`. Units are not waited for, because one may wait for a port that only
+    /// `ensure <node>`, `stop <node>`, `down <node>` or `forget`. Units are not waited for, because one may wait for a port that only
     /// answers once other nodes are back.
     fn wish(&self, line: &str) -> Result<Wish, String> {
         let known = |node: &str| {
@@ -241,6 +247,7 @@ impl<'a> Init<'a> {
         match line.split_once(' ') {
             Some(("ensure", node)) => known(node).map(Wish::Ensure),
             Some(("down", node)) => known(node).map(Wish::Down),
+            Some(("stop", node)) => known(node).map(Wish::Stop),
             None if line == "forget" => Ok(Wish::Forget),
             Some(_) | None => Err("unknown wish".to_owned()),
         }

@@ -1,6 +1,6 @@
 //! The units of the lab: started when the port they need answers, reaped when they end, never restarted unasked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -39,6 +39,8 @@ struct Supervised {
     state: State,
     /// Whether it was asked to end, so that its end is no incident.
     asked: bool,
+    /// Whether it is to be started again when it has ended.
+    again: bool,
 }
 
 /// All units, and the agent.
@@ -48,12 +50,15 @@ pub(super) struct Units {
     agent: Option<i32>,
     clock: Clock,
     run_as: BTreeMap<String, RunAs>,
+    /// Nodes whose units are to end, one after the other.
+    stopping: BTreeSet<String>,
 }
 
 impl Units {
     /// The configured units, none running.
     pub(super) fn new(config: &LabConfig) -> Self {
-        let supervised = |unit: &Unit| Supervised { unit: unit.clone(), state: State::Down, asked: false };
+        let supervised =
+            |unit: &Unit| Supervised { unit: unit.clone(), state: State::Down, asked: false, again: false };
         let run_as = config.units.iter().map(|unit| {
             let nested = RunAs::Nested(config.owner.0, config.owner.1);
             let account = config.accounts.as_ref().and_then(|accounts| accounts.get(&unit.user));
@@ -64,18 +69,22 @@ impl Units {
             agent: None,
             clock: Clock::start(),
             run_as: run_as.collect(),
+            stopping: BTreeSet::new(),
         }
     }
 
     /// Starts what does not run, on `node` or everywhere: at once, or when its port answers.
     pub(super) fn start(&mut self, node: Option<&str>) {
         let now = self.clock.now();
+        self.stopping.retain(|stopping| node.is_some_and(|node| node != stopping));
         for supervised in &mut self.all {
             let chosen = node.is_none_or(|node| supervised.unit.node.as_str() == node);
             if chosen && supervised.state == State::Down {
                 supervised.state = State::Waiting(now);
                 supervised.asked = false;
             }
+            // Still on its way to the end that it was asked for.
+            supervised.again |= chosen && supervised.asked && matches!(supervised.state, State::Up(_));
         }
     }
 
@@ -84,8 +93,35 @@ impl Units {
         self.all.iter().any(|supervised| matches!(supervised.state, State::Waiting(_)))
     }
 
-    /// Starts the waiting units whose port answers.
+    /// Asks the units of a node to end, each once those that were started after it have ended.
+    pub(super) fn stop(&mut self, node: &str) {
+        self.stopping.insert(node.to_owned());
+    }
+
+    /// Asks the last unit that still runs of each node that is stopping.
+    fn stop_next(&mut self) -> io::Result<()> {
+        for node in &self.stopping {
+            for supervised in self.all.iter_mut().rev().filter(|supervised| supervised.unit.node.as_str() == node) {
+                match supervised.state {
+                    State::Down => {}
+                    State::Waiting(_) => supervised.state = State::Down,
+                    State::Up(pid) => {
+                        if !supervised.asked {
+                            supervised.asked = true;
+                            children::terminate(pid)?;
+                        }
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts the waiting units whose port answers, and asks those to end whose turn has come.
     pub(super) fn advance(&mut self, places: &Places) -> Vec<Tell> {
+        // Only a child that is there is asked. Should that be refused, whoever wished for its end kills it later.
+        drop(self.stop_next());
         let now = self.clock.now();
         let mut told = Vec::new();
         for supervised in &mut self.all {
@@ -157,7 +193,12 @@ impl Units {
         let Some(supervised) = self.all.iter_mut().find(|supervised| supervised.state == State::Up(pid)) else {
             return Ok(None);
         };
-        supervised.state = State::Down;
+        let again = std::mem::take(&mut supervised.again);
+        supervised.state = if again { State::Waiting(self.clock.now()) } else { State::Down };
+        if again {
+            supervised.asked = false;
+            return Ok(None);
+        }
         Ok((!supervised.asked).then(|| exited(&supervised.unit, status)))
     }
 
