@@ -316,8 +316,10 @@ impl<'a> Blame<'a> {
     }
 
     fn switch(&self, call: &Call, acked: RunTime) -> Option<(Cause, Vec<String>)> {
-        // Without an epoch of its own, it was written on the highest that had been seen by then.
-        let before = || self.writers.iter().take_while(|writer| writer.at <= acked).map(|writer| writer.epoch).max();
+        // Without an epoch of its own, it was written on the highest on which its node had been seen to write by then.
+        let its = |writer: &&Writer<'_>| call.served_by.as_ref().is_none_or(|node| node == writer.node);
+        let before =
+            || self.writers.iter().take_while(|writer| writer.at <= acked).filter(its).map(|writer| writer.epoch).max();
         let epoch = call.epoch.or_else(before)?;
         let leaving = || self.switches.iter().filter(|(switch, _)| switch.from == epoch);
         let beyond = |switch: &EpochSwitch| call.receipt.is_some_and(|receipt| receipt >= switch.fork);

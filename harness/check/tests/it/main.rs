@@ -13,3 +13,4 @@ mod recovery;
 mod registry;
 mod replicas_converge;
 mod single_writer;
+mod transactions;

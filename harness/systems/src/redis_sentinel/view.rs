@@ -153,13 +153,16 @@ fn seen(heard: Heard) -> NodeView {
         Ok(server) => server,
         Err(why) => return NodeView::down(heard.node, format!("redis: {why}; {sentinel}")),
     };
+    // The word of its sentinel, for a server has no count of its own; a master that its sentinel takes for a replica goes
+    // on from before the failover.
+    let agreed = |watched: &Watched| (watched.master.as_ref() == Some(&heard.node)) == server.is_master;
+    let epoch = heard.sentinel.ok().filter(agreed).map(|watched| Epoch(watched.epoch));
     let role = if server.is_master { Role::Primary } else { Role::Replica };
     NodeView {
         up: true,
         roles: BTreeSet::from([role]),
         read_write: server.is_master,
-        // A sentinel's word and not the server's, which has no count of its own.
-        epoch: heard.sentinel.ok().map(|watched| Epoch(watched.epoch)),
+        epoch,
         position: Some(Position(server.offset)),
         streaming: !server.is_master && server.link_up,
         incarnation: Some(fnv1a(server.run_id.as_bytes())),
