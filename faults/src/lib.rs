@@ -9,6 +9,7 @@ pub mod clock;
 pub mod net;
 pub mod node;
 pub mod process;
+pub mod resource;
 mod words;
 
 /// Every fault, in alphabetical order.
@@ -31,5 +32,11 @@ pub static FAULTS: &[FaultEntry] = &[
     node::crash::ENTRY,
     node::power_loss::ENTRY,
     process::kill::ENTRY,
+    process::oom::ENTRY,
     process::pause::ENTRY,
+    resource::cpu::ENTRY,
+    resource::fds::ENTRY,
+    resource::io::ENTRY,
+    resource::memory::ENTRY,
+    resource::pids::ENTRY,
 ];
