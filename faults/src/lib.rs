@@ -9,6 +9,7 @@ pub mod clock;
 pub mod net;
 pub mod node;
 pub mod process;
+pub mod resource;
 mod words;
 
 /// Every fault, in alphabetical order.
@@ -33,6 +34,12 @@ pub static FAULTS: &[FaultEntry] = &[
     node::rolling_restart::ENTRY,
     node::stop::ENTRY,
     process::kill::ENTRY,
+    process::oom::ENTRY,
     process::pause::ENTRY,
     process::restart_loop::ENTRY,
+    resource::cpu::ENTRY,
+    resource::fds::ENTRY,
+    resource::io::ENTRY,
+    resource::memory::ENTRY,
+    resource::pids::ENTRY,
 ];

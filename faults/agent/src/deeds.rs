@@ -4,8 +4,10 @@ pub mod clock;
 pub mod cut;
 pub mod impair;
 pub mod kill;
+pub mod oom;
 pub mod pause;
 pub mod power;
+pub mod press;
 pub mod restart_loop;
 pub mod roll;
 pub mod stop;
@@ -73,13 +75,15 @@ pub fn work(action: &Action) -> Result<&'static dyn Work, Refusal> {
         Action::Cut { .. } => Ok(&cut::Cut),
         Action::Kill { .. } => Ok(&kill::Kill),
         Action::LosePower { .. } => Ok(&power::Power),
+        Action::Oom { .. } => Ok(&oom::Oom),
         Action::Pause { .. } => Ok(&pause::Pause),
+        Action::Press { .. } => Ok(&press::Press),
         Action::ShiftClock { .. } => Ok(&clock::ShiftClock),
         Action::RestartLoop { .. } => Ok(&restart_loop::RestartLoop),
         Action::Roll { .. } => Ok(&roll::Roll),
         Action::Stop { .. } => Ok(&stop::Stop),
         Action::Impair { .. } => Ok(&impair::Impair),
-        Action::HarmDisk { .. } | Action::Oom { .. } | Action::Press { .. } | Action::MisleadNames { .. } => {
+        Action::HarmDisk { .. } | Action::MisleadNames { .. } => {
             Err(Refusal::new(RefusalKind::NotOffered, format!("this agent cannot: {action}")))
         }
     }

@@ -7,6 +7,7 @@ pub mod deeds;
 pub mod ends;
 pub mod failpoint;
 pub mod guard;
+pub mod hog;
 pub mod holder;
 pub mod input;
 pub mod journal;

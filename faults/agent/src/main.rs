@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use firedrill_agent::deeds::pause;
-use firedrill_agent::{guard, log, serve, wire};
+use firedrill_agent::{guard, hog, log, serve, wire};
 use firedrill_sys::process::EndSignals;
 
 fn main() -> ExitCode {
@@ -26,6 +26,10 @@ fn main() -> ExitCode {
         Some(wire::ARGUMENT) => match wire::run::run() {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => failed(&format!("the wire: {error}")),
+        },
+        Some(hog::ARGUMENT) => match hog::run() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => failed(&error.to_string()),
         },
         None => match serve::run(signals) {
             Ok(true) => ExitCode::SUCCESS,

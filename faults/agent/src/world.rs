@@ -8,6 +8,7 @@ use firedrill_core::cluster::{NodeName, ProcessName};
 use firedrill_sys::nft::{self, Keeper};
 use firedrill_sys::process::{self, NetnsId, Process};
 
+use crate::hog;
 use crate::protocol::{Config, NodeSite, Refusal, RefusalKind, Site, TAG};
 use crate::wire::client::Wires;
 
@@ -83,18 +84,28 @@ impl World {
         found.ok_or_else(|| Refusal::new(RefusalKind::NoTarget, format!("there is no {endpoint} here")))
     }
 
-    /// The living processes of a node, or those of a name, parents first.
+    /// A node and what of it can be reached.
+    pub fn node(&self, name: &NodeName) -> Result<&NodeSite, Refusal> {
+        let found = self.config.nodes.iter().find(|node| node.name == *name);
+        found.ok_or_else(|| Refusal::new(RefusalKind::NoTarget, format!("there is no node {name} here")))
+    }
+
+    /// The living processes of a node, or those of a name, parents first. Hogs are none of its servers.
     pub fn processes(&self, node: &NodeName, name: Option<&ProcessName>) -> Result<Vec<Process>, Refusal> {
+        let mut found = self.everybody(node)?;
+        found.retain(|process| process.name != hog::NAME && name.is_none_or(|name| process.is_called(&name.0)));
+        Ok(found)
+    }
+
+    /// The living processes of a node, whoever started them, parents first.
+    pub fn everybody(&self, node: &NodeName) -> Result<Vec<Process>, Refusal> {
         let Some(netns) = self.netns.get(node) else {
             if self.config.nodes.iter().any(|known| known.name == *node) {
                 return Ok(Vec::new());
             }
             return Err(Refusal::new(RefusalKind::NoTarget, format!("there is no node {node} here")));
         };
-        let mut found =
-            process::in_netns(*netns).map_err(|error| Refusal::system(format!("processes of {node}"), &error))?;
-        found.retain(|process| name.is_none_or(|name| process.is_called(&name.0)));
-        Ok(found)
+        process::in_netns(*netns).map_err(|error| Refusal::system(format!("processes of {node}"), &error))
     }
 }
 

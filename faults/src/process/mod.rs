@@ -1,6 +1,7 @@
 //! Faults of processes.
 
 pub mod kill;
+pub mod oom;
 pub mod pause;
 pub mod restart_loop;
 

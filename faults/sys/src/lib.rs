@@ -17,6 +17,7 @@ pub mod namespaces;
 pub mod nft;
 pub mod packet;
 pub mod pass;
+pub mod press;
 pub mod process;
 pub mod programs;
 pub mod ready;

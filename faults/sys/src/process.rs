@@ -146,6 +146,47 @@ pub fn started_self(arguments: &[&str]) -> io::Result<Vec<Process>> {
 
 /// What the parts of this program are called, first word of their command line.
 const OWN_NAME: &str = "firedrill-agent";
+/// The processes that descend from one, children before theirs.
+pub fn descendants(pid: i32) -> Vec<i32> {
+    let all = crate::children::all().unwrap_or_default();
+    let mut found = vec![pid];
+    // A generation at a time; no process is its own ancestor, so that this ends.
+    let mut generation = vec![pid];
+    while !generation.is_empty() && found.len() <= all.len() {
+        generation = all.iter().filter(|(_, parent)| generation.contains(parent)).map(|(child, _)| *child).collect();
+        found.extend(&generation);
+    }
+    found.split_off(1)
+}
+
+/// How long a process's threads have run, and have waited for a processor, in nanoseconds since they began; `None` when it
+/// is gone, or this kernel does not count that.
+pub fn wanted_processor(pid: i32) -> Option<(u64, u64)> {
+    let mut sum = (0, 0);
+    for task in fs::read_dir(format!("/proc/{pid}/task")).ok()? {
+        let text = fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
+        let mut numbers = text.split_ascii_whitespace().map(str::parse::<u64>);
+        let (ran, waited) = (numbers.next()?.ok()?, numbers.next()?.ok()?);
+        sum = (sum.0 + ran, sum.1 + waited);
+    }
+    Some(sum)
+}
+
+/// How many bytes a process has handed to the kernel to write; `None` when it is gone or hidden.
+pub fn written(pid: i32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/io")).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("wchar: ")?.parse().ok())
+}
+
+/// How eager the kernel's out-of-memory killer is to choose a process, from -1000 to 1000.
+pub fn oom_score_adj(pid: i32) -> io::Result<i32> {
+    fs::read_to_string(format!("/proc/{pid}/oom_score_adj"))?.trim().parse().map_err(io::Error::other)
+}
+
+/// Sets that. Raising it takes no privilege, and neither does going back to where it was.
+pub fn set_oom_score_adj(pid: i32, value: i32) -> io::Result<()> {
+    fs::write(format!("/proc/{pid}/oom_score_adj"), value.to_string())
+}
 
 /// Sends a signal by number to the process of that number and start. `Ok(false)` if it is gone or is another one by now.
 pub fn signal(pid: i32, start: u64, number: i32) -> io::Result<bool> {

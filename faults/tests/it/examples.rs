@@ -49,6 +49,11 @@ fn wrong_keys_are_refused_all_at_once() {
         ("process.kill", "signal = 18", "no signal that ends a process"),
         ("process.pause", "proces = 'postgres'", "no key `proces`"),
         ("node.crash", "process = 'postgres'", "no key `process`"),
+        ("process.oom", "signal = 9", "no key `signal`"),
+        ("resource.cpu", "workers = 0", "`workers` is from 1 to 64 processes"),
+        ("resource.cpu", "workers = 'all'", "`workers`"),
+        ("resource.fds", "spare = 100000", "`spare` is from 0 to 10000 file descriptors"),
+        ("resource.memory", "take = '1MiB'", "`take` is from 16MiB to 256GiB"),
     ] {
         let found = read(kind, keys).err().unwrap();
         assert!(found.iter().any(|message| message.contains(want)), "{kind} {keys}: {found:?}");

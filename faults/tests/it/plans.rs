@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use crate::views::{healthy, read};
 
 /// Every way to write a fault, with a role to aim it at.
-const WAYS: [(&str, &str, &str, u32); 27] = [
+const WAYS: [(&str, &str, &str, u32); 33] = [
     ("clock.drift", "rate = '+500ppm'", "primary", 3),
     ("clock.jump", "by = '-10m'\nprocess = 'postgres'", "primary", 3),
     ("clock.skew", "by = '+2s'\nover = '4s'", "replicas", 3),
@@ -37,10 +37,16 @@ const WAYS: [(&str, &str, &str, u32); 27] = [
     ("process.kill", "", "primary", 3),
     ("process.kill", "process = 'postgres'\nsignal = 'QUIT'", "primary", 3),
     ("process.kill", "signal = 15", "replicas", 3),
+    ("process.oom", "process = 'postgres'", "primary", 3),
     ("process.pause", "", "primary", 3),
     ("process.pause", "process = 'etcd'", "any:2", 3),
     ("process.restart-loop", "", "primary", 3),
     ("process.restart-loop", "process = 'postgres'\nevery = '500ms'", "replicas", 3),
+    ("resource.cpu", "", "primary", 3),
+    ("resource.fds", "spare = 2", "primary", 3),
+    ("resource.io", "workers = 2", "replicas", 3),
+    ("resource.memory", "take = '100MiB'", "primary", 3),
+    ("resource.pids", "", "primary", 3),
 ];
 
 fn plan(

@@ -16,7 +16,7 @@ use firedrill_core::action::Deed;
 use firedrill_core::platform::{StartError, Started};
 use firedrill_core::{units, wait};
 use firedrill_sys::identity::{Identity, boot_id};
-use firedrill_sys::{cgroup, dirs, launch, pass};
+use firedrill_sys::{dirs, launch, pass};
 use tokio::task::spawn_blocking;
 
 use super::clocks::Clocks;
@@ -25,7 +25,7 @@ use super::dial::current;
 use super::records::{self, Purpose, Record};
 use super::template::Template;
 use super::wire::{self, Ask, CLIENTS, CLIENTS_ADDRESS, JOURNAL_FOLDER, JOURNALS, LabConfig, NodeConfig, STARTER};
-use super::{Lab, Made, clocks, files, init, not_started, preflight};
+use super::{Lab, Made, clocks, files, groups, init, not_started, preflight};
 use crate::agent_client::AgentClient;
 
 /// How long the units of one name may take to end when asked, before a template is made.
@@ -53,7 +53,7 @@ impl Lab {
     fn new_record(&self) -> io::Result<Record> {
         let group = format!("firedrill-{}", self.request.run_id);
         let mut cgroups = Vec::new();
-        for root in if dirs::is_root() { cgroup::roots() } else { Vec::new() } {
+        for root in groups::roots(groups::limits(&self.request.needs)) {
             cgroups.extend(self.request.nodes.iter().map(|node| root.join(&group).join(node.as_str())));
             cgroups.push(root.join(&group));
         }
@@ -124,6 +124,7 @@ impl Lab {
             nodes: nodes.collect(),
             units: self.recipe.units.clone(),
             accounts,
+            limits: groups::limits(&self.request.needs),
             clocks: self.clocks(),
             owner: firedrill_sys::namespaces::own_ids(),
         })
@@ -177,12 +178,20 @@ impl Lab {
         clocks::needed(&self.recipe, &self.request.needs.clocks)
     }
 
+    /// The control groups of a node that there are.
+    fn cgroups(&self, node: &str) -> Vec<PathBuf> {
+        let record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
+        let groups = record.iter().flat_map(|record| &record.cgroups);
+        groups.filter(|group| group.ends_with(node) && group.is_dir()).cloned().collect()
+    }
+
     fn ground(&self, node: &str) -> Ground {
         Ground {
             mounts: Some(init::mounts_path(node)),
             home: Some(init::home_path(node)),
             device: self.has_volumes().then(|| init::image_path(node)),
             clock: self.clocks().map(|_| clocks::folder(node)),
+            cgroups: self.cgroups(node),
             ..Ground::default()
         }
     }

@@ -6,6 +6,7 @@ mod clocks;
 mod control;
 mod dial;
 mod files;
+mod groups;
 pub mod init;
 mod life;
 mod preflight;

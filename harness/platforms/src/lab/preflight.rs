@@ -9,7 +9,7 @@ use firedrill_core::system::LabRecipe;
 use firedrill_sys::nft::{self, Keeper};
 use firedrill_sys::{accounts, dirs, namespaces, programs, trace, volume};
 
-use super::clocks;
+use super::{clocks, groups};
 
 pub(super) mod trial;
 
@@ -74,14 +74,32 @@ fn mechanism(deed: Deed) -> Result<Mechanism, Missing> {
                 "run on Linux 5.12 or later",
             )),
         },
-        Deed::HarmDisk
-        | Deed::MisleadNames
-        | Deed::OomProcess
-        | Deed::PressCpu
-        | Deed::PressFds
-        | Deed::PressIo
-        | Deed::PressMemory
-        | Deed::PressPids => {
+        Deed::OomProcess => {
+            let by = format!(
+                "a process that takes what is left of the node's {}, until the kernel's killer has come",
+                groups::memory_words()
+            );
+            groups::mechanism(deed, "memory", &by)
+        }
+        Deed::PressCpu => {
+            let without = "processes that spin beside the node's";
+            let why = "all nodes feel it, because they share one control group";
+            Ok(groups::mechanism_or(deed, "cpu", "processes that spin in the node's control group", without, why))
+        }
+        Deed::PressFds => {
+            Ok(Mechanism::best(deed, "limits of the node's processes, lowered and put back by one of their own user"))
+        }
+        Deed::PressIo => {
+            Ok(Mechanism::best(deed, "processes that write and sync a file without a name in the node's home"))
+        }
+        Deed::PressMemory => {
+            let by = format!("a process that takes memory of the node's {}", groups::memory_words());
+            groups::mechanism(deed, "memory", &by)
+        }
+        Deed::PressPids => {
+            groups::mechanism(deed, "pids", "threads that sleep, up to the limit of the node's control group")
+        }
+        Deed::HarmDisk | Deed::MisleadNames => {
             Err(Missing::new(format!("{deed} is not built into this version"), "use a newer firedrill"))
         }
     }

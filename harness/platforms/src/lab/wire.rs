@@ -10,6 +10,7 @@ use firedrill_sys::accounts::Account;
 use serde::{Deserialize, Serialize};
 
 use super::clocks::Clocks;
+use super::groups::Limits;
 
 /// Where in the lab's own mount namespace init keeps what people and the agent look for.
 pub(crate) const LAB_RUN: &str = "/run/firedrill";
@@ -50,6 +51,8 @@ pub(crate) struct LabConfig {
     pub(crate) units: Vec<Unit>,
     /// The users that units run as; `None` when the lab has one user only, namely whoever started it.
     pub(crate) accounts: Option<BTreeMap<String, Account>>,
+    /// What the nodes' control groups are limited to.
+    pub(crate) limits: Limits,
     /// The clocks that can be changed, if any.
     pub(crate) clocks: Option<Clocks>,
     /// Effective user and group of whoever started it.

@@ -76,8 +76,12 @@ fn make_groups(config: &mut LabConfig, record: &Record) -> io::Result<()> {
             writeln!(io::stderr(), "lab: without control group {}: {error}", group.display())?;
         }
     }
+    let nodes = config.nodes.len();
     for node in &mut config.nodes {
         node.cgroups.retain(|group| group.is_dir());
+        if let Err(error) = config.limits.set(&node.cgroups, nodes) {
+            writeln!(io::stderr(), "lab: {} is not limited: {error}", node.name)?;
+        }
     }
     Ok(())
 }
