@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod cut;
+pub mod disk;
 pub mod impair;
 pub mod kill;
 pub mod pause;
@@ -68,16 +69,13 @@ pub trait Grip: Debug + Send {
 pub fn work(action: &Action) -> Result<&'static dyn Work, Refusal> {
     match action {
         Action::Cut { .. } => Ok(&cut::Cut),
+        Action::HarmDisk { .. } => Ok(&disk::Disk),
         Action::Kill { .. } => Ok(&kill::Kill),
         Action::LosePower { .. } => Ok(&power::Power),
         Action::Pause { .. } => Ok(&pause::Pause),
         Action::ShiftClock { .. } => Ok(&clock::ShiftClock),
         Action::Impair { .. } => Ok(&impair::Impair),
-        Action::HarmDisk { .. }
-        | Action::Oom { .. }
-        | Action::RestartLoop { .. }
-        | Action::Press { .. }
-        | Action::MisleadNames { .. } => {
+        Action::Oom { .. } | Action::RestartLoop { .. } | Action::Press { .. } | Action::MisleadNames { .. } => {
             Err(Refusal::new(RefusalKind::NotOffered, format!("this agent cannot: {action}")))
         }
     }

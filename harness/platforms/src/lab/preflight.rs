@@ -16,6 +16,9 @@ pub(super) mod trial;
 /// The file name of the agent.
 const AGENT: &str = "firedrill-agent";
 
+/// What disks are harmed with.
+const HARM_DISK: &str = "a file system in user space (FUSE) between the servers and their files, which passes through when the agent is gone";
+
 /// Asks this host for everything: what the recipe's servers need, and what each deed will be done with. Without a recipe
 /// only what any lab needs.
 pub(super) fn survey(recipe: Option<&LabRecipe>, deeds: &[Deed]) -> Survey {
@@ -57,6 +60,7 @@ fn mechanism(deed: Deed) -> Result<Mechanism, Missing> {
         }
         Deed::PauseProcess => Ok(pause()),
         Deed::LosePower => lose_power(deed),
+        Deed::HarmDisk => Ok(Mechanism::best(deed, HARM_DISK)),
         Deed::ShiftClock => clocks::library().map(|_| {
             Mechanism::best(deed, "libfaketime in the servers; the offset is the name of a thread of the agent")
         }),
@@ -74,8 +78,7 @@ fn mechanism(deed: Deed) -> Result<Mechanism, Missing> {
                 "run on Linux 5.12 or later",
             )),
         },
-        Deed::HarmDisk
-        | Deed::MisleadNames
+        Deed::MisleadNames
         | Deed::OomProcess
         | Deed::PressCpu
         | Deed::PressFds
