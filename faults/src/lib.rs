@@ -6,6 +6,7 @@
 use firedrill_core::fault::FaultEntry;
 
 pub mod clock;
+pub mod disk;
 pub mod net;
 pub mod node;
 pub mod process;
@@ -18,6 +19,15 @@ pub static FAULTS: &[FaultEntry] = &[
     clock::jump::ENTRY,
     clock::skew::ENTRY,
     clock::strobe::ENTRY,
+    disk::corrupt::ENTRY,
+    disk::error::ENTRY,
+    disk::full::ENTRY,
+    disk::latency::ENTRY,
+    disk::lost_fsync::ENTRY,
+    disk::read_only::ENTRY,
+    disk::stall::ENTRY,
+    disk::throttle::ENTRY,
+    disk::torn_write::ENTRY,
     net::bandwidth::ENTRY,
     net::corrupt::ENTRY,
     net::duplicate::ENTRY,

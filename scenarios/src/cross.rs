@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use firedrill_core::action::Deed;
+use firedrill_core::action::{Action, Deed};
 use firedrill_core::cluster::{NodeName, Selector, resolve, symbolic_view};
-use firedrill_core::fault::{FaultPlan, PlanInput, impaired};
+use firedrill_core::fault::{FaultPlan, PlanInput, Step, impaired};
 use firedrill_core::platform::Offer;
 use firedrill_core::scenario::Start;
 use firedrill_core::seed::Seed;
@@ -34,6 +34,39 @@ pub(crate) fn check(
     outlasting(context, load, faults, &placed);
     let plans: Vec<Option<FaultPlan>> = faults.iter().map(|fault| plan(context, &cluster.nodes, fault)).collect();
     together(context, faults, &placed, &plans, safety);
+    awaiting_power_loss(context, faults, &placed, &plans);
+}
+
+/// What shows only at a loss of power needs one of the same nodes while it is in force.
+fn awaiting_power_loss(context: &Context<'_>, faults: &[Draft], placed: &[Option<Slot>], plans: &[Option<FaultPlan>]) {
+    for (place, draft) in faults.iter().enumerate() {
+        let (Some(fault), Some(slot), Some(plan)) = (&draft.fault, placed[place], &plans[place]) else { continue };
+        if !fault.waits_for_power_loss() {
+            continue;
+        }
+        let within = |other: usize, offset: Duration| {
+            let onset = placed[other].map(|other| other.onset + offset);
+            onset.is_some_and(|onset| onset > slot.onset && onset < slot.end())
+        };
+        let same = |other: usize, nodes: &[NodeName]| {
+            let everybody = faults[other].on.as_ref().is_some_and(|on| on.value == Selector::All);
+            everybody || plan.impairs.iter().all(|(node, _)| nodes.contains(node))
+        };
+        let loses_power = |other: usize, step: &Step| match &step.action {
+            Action::LosePower { nodes } => within(other, step.offset) && same(other, nodes),
+            _ => false,
+        };
+        let steps = plans.iter().enumerate().flat_map(|(other, plan)| plan.iter().map(move |plan| (other, plan)));
+        if !steps.into_iter().any(|(other, plan)| plan.steps.iter().any(|step| loses_power(other, step))) {
+            let (id, on) = (&draft.id.value, draft.on.as_ref().map_or_else(String::new, |on| on.value.to_string()));
+            let message =
+                format!("`{id}` shows only at a loss of power, and none of `{on}` comes while it is in force");
+            let help = format!(
+                "add a fault of kind \"node.power-loss\" on \"{on}\" with `after = \"{id} + 10s\"`, and hold `{id}` longer"
+            );
+            context.note(draft.kind_place.clone(), message, help);
+        }
+    }
 }
 
 /// A process that a fault names must be one of the system's.

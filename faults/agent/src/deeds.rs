@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod cut;
+pub mod disk;
 pub mod impair;
 pub mod kill;
 pub mod oom;
@@ -73,6 +74,7 @@ pub trait Grip: Debug + Send {
 pub fn work(action: &Action) -> Result<&'static dyn Work, Refusal> {
     match action {
         Action::Cut { .. } => Ok(&cut::Cut),
+        Action::HarmDisk { .. } => Ok(&disk::Disk),
         Action::Kill { .. } => Ok(&kill::Kill),
         Action::LosePower { .. } => Ok(&power::Power),
         Action::Oom { .. } => Ok(&oom::Oom),
@@ -83,7 +85,7 @@ pub fn work(action: &Action) -> Result<&'static dyn Work, Refusal> {
         Action::Roll { .. } => Ok(&roll::Roll),
         Action::Stop { .. } => Ok(&stop::Stop),
         Action::Impair { .. } => Ok(&impair::Impair),
-        Action::HarmDisk { .. } | Action::MisleadNames { .. } => {
+        Action::MisleadNames { .. } => {
             Err(Refusal::new(RefusalKind::NotOffered, format!("this agent cannot: {action}")))
         }
     }

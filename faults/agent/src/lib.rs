@@ -4,6 +4,7 @@
 //! It knows namespaces, interfaces and processes; it knows no system, no scenario and no verdict.
 
 pub mod deeds;
+pub mod disk;
 pub mod ends;
 pub mod failpoint;
 pub mod guard;

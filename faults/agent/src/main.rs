@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use firedrill_agent::deeds::pause;
+use firedrill_agent::disk::{self, trial};
 use firedrill_agent::{guard, hog, log, serve, wire};
 use firedrill_sys::process::EndSignals;
 
@@ -31,12 +32,25 @@ fn main() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => failed(&error.to_string()),
         },
+        Some(disk::ARGUMENT) => ended(disk::run(&second())),
+        Some(trial::ARGUMENT) => ended(trial::run(&second())),
         None => match serve::run(signals) {
             Ok(true) => ExitCode::SUCCESS,
             Ok(false) => failed("not everything could be undone"),
             Err(error) => failed(&error.to_string()),
         },
         Some(other) => failed(&format!("unknown argument `{other}`: the agent is started by firedrill, without any")),
+    }
+}
+
+fn second() -> String {
+    std::env::args().nth(2).unwrap_or_default()
+}
+
+fn ended<E: std::fmt::Display>(result: Result<(), E>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error.to_string()),
     }
 }
 

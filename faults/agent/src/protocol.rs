@@ -124,8 +124,12 @@ pub struct Ground {
     pub home: Option<PathBuf>,
     /// The control groups its processes are in, one for each hierarchy.
     pub cgroups: Vec<PathBuf>,
-    /// Unix stream socket of the file system that serves its home, if one that can harm does.
+    /// Unix stream socket of the disk that serves its home to its servers, if one that can harm does; then
+    /// [`Ground::home`] is what it passes through to.
     pub disk: Option<PathBuf>,
+    /// Where that disk is mounted.
+    #[serde(default)]
+    pub served: Option<PathBuf>,
     /// The folder with a folder for each process whose clock can be changed, if there are any.
     pub clock: Option<PathBuf>,
     /// The image of the volume that is mounted at its home, if it can lose its power.

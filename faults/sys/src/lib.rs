@@ -7,6 +7,7 @@ pub mod clock;
 pub mod copy;
 pub mod datagrams;
 pub mod dirs;
+pub mod files;
 pub mod frames;
 pub mod identity;
 pub mod ip;

@@ -1,6 +1,8 @@
 //! Mounts in the caller's own mount namespace.
 
+use std::fs::File;
 use std::io;
+use std::os::fd::AsRawFd as _;
 use std::path::Path;
 
 use nix::mount::{MsFlags, mount};
@@ -57,6 +59,22 @@ fn source_in(line: &str, at: &Path) -> Option<String> {
     let (place, origin) = line.split_once(" - ")?;
     let found = Path::new(place.split(' ').nth(4)?) == at;
     found.then(|| origin.split(' ').nth(1).map(ToOwned::to_owned))?
+}
+
+/// The device through which a process serves a file system (`fuse(4)`), opened.
+pub fn fuse_device() -> io::Result<File> {
+    File::options().read(true).write(true).open("/dev/fuse")
+}
+
+/// Mounts the file system that whoever reads from `device` serves, for every user, with permissions checked by the kernel.
+pub fn fuse(device: &File, at: &Path) -> io::Result<()> {
+    let (user, group) = crate::namespaces::own_ids();
+    let options = format!(
+        "fd={},rootmode=40000,user_id={user},group_id={group},allow_other,default_permissions",
+        device.as_raw_fd()
+    );
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    Ok(mount(Some("firedrill"), at, Some("fuse.firedrill"), flags, Some(options.as_str()))?)
 }
 
 #[cfg(test)]

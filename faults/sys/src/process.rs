@@ -244,6 +244,15 @@ pub fn prefer_self() -> io::Result<()> {
     if unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, -20) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Starts the program of this process once more, with `arguments`, no standard input, and a pipe as its standard output.
+#[expect(clippy::disallowed_methods, reason = "this crate is where commands belong")]
+pub fn start_self_to_hear(arguments: &[&str]) -> io::Result<Child> {
+    use std::os::unix::process::CommandExt;
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0("firedrill-agent").args(arguments).process_group(0);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

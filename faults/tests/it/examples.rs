@@ -2,7 +2,6 @@
 
 use firedrill_core::fault::HoldRule;
 use firedrill_faults::FAULTS;
-use toml::Value;
 
 use crate::views::read;
 
@@ -24,8 +23,7 @@ fn every_example_parses() {
         }
         let held = fault.remove("for").is_some();
         assert!(held || entry.hold == HoldRule::Optional, "the example of {} lacks `for`", entry.kind);
-        let keys = Value::Table(fault).to_string();
-        let keys = keys.trim_start_matches('{').trim_end_matches('}').trim().replace(", ", "\n");
+        let keys = fault.to_string();
         read(entry.kind, &keys).unwrap_or_else(|found| panic!("{}: {found:?}", entry.kind));
     }
 }
@@ -48,6 +46,16 @@ fn wrong_keys_are_refused_all_at_once() {
         ("process.kill", "signal = 'HUP'", "no signal that ends a process"),
         ("process.kill", "signal = 18", "no signal that ends a process"),
         ("process.pause", "proces = 'postgres'", "no key `proces`"),
+        ("disk.corrupt", "", "lacks `where`"),
+        ("disk.corrupt", "where = 'rest'\nnth = 3", "no key `nth`"),
+        ("disk.error", "chance = '1%'\nnth = 3", "exclude each other"),
+        ("disk.error", "nth = 0", "no operation number 0"),
+        ("disk.full", "ops = ['read']", "`read` is no operation that this fault can harm"),
+        ("disk.latency", "", "lacks `delay`"),
+        ("disk.latency", "delay = '0s'", "none that can be tried"),
+        ("disk.lost-fsync", "chance = '1%'", "no key `chance`"),
+        ("disk.stall", "path = '../etc'", "names no folder below"),
+        ("disk.throttle", "rate = '1MiB'", "is no rate of a disk"),
         ("node.crash", "process = 'postgres'", "no key `process`"),
         ("process.oom", "signal = 9", "no key `signal`"),
         ("resource.cpu", "workers = 0", "`workers` is from 1 to 64 processes"),

@@ -13,11 +13,21 @@ use proptest::prelude::*;
 use crate::views::{healthy, read};
 
 /// Every way to write a fault, with a role to aim it at.
-const WAYS: [(&str, &str, &str, u32); 33] = [
+const WAYS: [(&str, &str, &str, u32); 43] = [
     ("clock.drift", "rate = '+500ppm'", "primary", 3),
     ("clock.jump", "by = '-10m'\nprocess = 'postgres'", "primary", 3),
     ("clock.skew", "by = '+2s'\nover = '4s'", "replicas", 3),
     ("clock.strobe", "by = '30s'\nevery = '200ms'", "primary", 3),
+    ("disk.corrupt", "where = 'read'\npath = 'base'", "primary", 3),
+    ("disk.corrupt", "where = 'rest'\npath = 'base'\nbits = 3", "replica", 3),
+    ("disk.error", "path = 'pg_wal'\nops = ['fsync']\nnth = 5", "primary", 3),
+    ("disk.full", "", "primary", 3),
+    ("disk.latency", "delay = '50ms'\npath = 'data/pg_wal'\nchance = '10%'", "primary", 3),
+    ("disk.lost-fsync", "path = 'postgres'", "primary", 3),
+    ("disk.read-only", "", "sync-standby", 3),
+    ("disk.stall", "path = 'pg_wal'\nops = ['write', 'fsync']", "replicas", 3),
+    ("disk.throttle", "rate = '1MiB/s'", "primary", 3),
+    ("disk.torn-write", "path = 'base'", "primary", 3),
     ("net.partition", "shape = 'isolate'", "primary", 3),
     ("net.partition", "shape = 'isolate-from-peers'", "primary", 3),
     ("net.partition", "shape = 'isolate-from-peers'", "any:2", 5),

@@ -234,6 +234,39 @@ pub enum DiskHarm {
 }
 
 impl DiskHarm {
+    /// The operations it harms when a scenario names none.
+    pub const fn usual_ops(self) -> &'static [DiskOp] {
+        use DiskOp::{Create, Fsync, Open, Read, Rename, Truncate, Unlink, Write};
+        match self {
+            Self::Stall | Self::Latency { .. } => &[Create, Fsync, Read, Rename, Truncate, Unlink, Write],
+            Self::Error => &[Fsync, Read, Write],
+            Self::Full => &[Create, Truncate, Write],
+            Self::ReadOnly => &[Create, Open, Rename, Truncate, Unlink, Write],
+            Self::Throttle { .. } => &[Read, Write],
+            Self::CorruptRead => &[Read],
+            Self::TornWrite => &[Write],
+            Self::LostFsync => &[Fsync],
+            Self::CorruptAtRest { .. } => &[],
+        }
+    }
+
+    /// The operations it can harm at all.
+    pub const fn possible_ops(self) -> &'static [DiskOp] {
+        use DiskOp::{Create, Fsync, Open, Read, Rename, Truncate, Unlink, Write};
+        match self {
+            Self::Stall | Self::Latency { .. } | Self::Error => {
+                &[Create, Fsync, Open, Read, Rename, Truncate, Unlink, Write]
+            }
+            Self::Full
+            | Self::ReadOnly
+            | Self::Throttle { .. }
+            | Self::CorruptRead
+            | Self::TornWrite
+            | Self::LostFsync
+            | Self::CorruptAtRest { .. } => self.usual_ops(),
+        }
+    }
+
     /// Whether it shows only at a power loss while it is in force.
     pub const fn bites_at_power_loss(self) -> bool {
         matches!(self, Self::TornWrite | Self::LostFsync)

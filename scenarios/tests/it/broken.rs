@@ -32,3 +32,15 @@ fn every_mistake_is_said_with_its_place_and_a_way_out() {
         expect_file![file.with_extension("txt")].assert_eq(&render::mistakes(&text, &found));
     }
 }
+
+#[test]
+fn a_power_loss_in_time_is_what_such_faults_wait_for() {
+    let text = include_str!("broken/power-loss-too-late.toml");
+    for (late, in_time) in
+        [("lie.healed + 1s", "lie + 5s"), ("\"primary\"\nafter = \"lie.healed + 1s\"", "\"all\"\nafter = \"lie + 5s\"")]
+    {
+        let text = text.replace(late, in_time);
+        let loaded = firedrill_scenarios::load("in time", &text, &fakes::REGISTRIES);
+        assert!(loaded.is_ok(), "{}", render::mistakes(&text, &loaded.err().unwrap_or_default()));
+    }
+}

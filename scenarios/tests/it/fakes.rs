@@ -29,6 +29,28 @@ struct FakeFault {
     clock: bool,
 }
 
+/// Cuts the power, or shows only when it is cut.
+struct FakePower {
+    waits: bool,
+}
+
+impl Fault for FakePower {
+    fn plan(&self, input: &PlanInput<'_>, _rng: &mut ChaCha8Rng) -> Result<FaultPlan, PlanError> {
+        let nodes = input.targets.to_vec();
+        let impairs = nodes.iter().map(|node| (node.clone(), None)).collect();
+        let action = match nodes.first() {
+            Some(node) if self.waits => Action::Pause { node: node.clone(), process: None },
+            _ => Action::LosePower { nodes },
+        };
+        let steps = vec![Step { offset: Duration::ZERO, action, hold: Hold::Held }];
+        Ok(FaultPlan { steps, impairs, words: "something".to_owned() })
+    }
+
+    fn waits_for_power_loss(&self) -> bool {
+        self.waits
+    }
+}
+
 impl Fault for FakeFault {
     fn plan(&self, input: &PlanInput<'_>, _rng: &mut ChaCha8Rng) -> Result<FaultPlan, PlanError> {
         if input.view.nodes.len() < 2 {
@@ -90,10 +112,12 @@ const fn fault(
 
 static FAULTS: &[FaultEntry] = &[
     fault("clock.jump", &[Deed::ShiftClock], HoldRule::Required, of_clock),
+    fault("disk.lost-fsync", &[], HoldRule::Required, |_| Some(Box::new(FakePower { waits: true }))),
     fault("disk.stall", &[Deed::PauseProcess], HoldRule::Required, of_path),
     fault("fake.silent", &[], HoldRule::Optional, silent),
     fault("net.partition", &[Deed::CutLinks], HoldRule::Required, shaped),
     fault("node.crash", &[Deed::CutLinks, Deed::KillProcess], HoldRule::Required, of_process),
+    fault("node.power-loss", &[], HoldRule::Required, |_| Some(Box::new(FakePower { waits: false }))),
     fault("process.kill", &[Deed::KillProcess], HoldRule::Optional, of_process),
     fault("process.pause", &[Deed::PauseProcess], HoldRule::Required, of_process),
 ];

@@ -109,6 +109,11 @@ async fn read_all(socket: Arc<UnixStream>, pending: Arc<Mutex<Pending>>, inciden
                 drop(incidents.send(Incident::AgentDied { detail: status }));
                 continue;
             }
+            Ok(Some((Tell::DiskExited { node, status }, _))) => {
+                let detail = format!("its process that serves the disk of {node} ended: {status}");
+                drop(incidents.send(Incident::AgentDied { detail }));
+                continue;
+            }
             Ok(Some((Tell::Ready | Tell::Failed { .. }, _))) => continue,
             Ok(None) => break,
             Err(error) => {

@@ -24,7 +24,9 @@ use super::control::Control;
 use super::dial::current;
 use super::records::{self, Purpose, Record};
 use super::template::Template;
-use super::wire::{self, Ask, CLIENTS, CLIENTS_ADDRESS, JOURNAL_FOLDER, JOURNALS, LabConfig, NodeConfig, STARTER};
+use super::wire::{
+    self, Ask, CLIENTS, CLIENTS_ADDRESS, DiskConfig, JOURNAL_FOLDER, JOURNALS, LabConfig, NodeConfig, STARTER,
+};
 use super::{Lab, Made, clocks, files, groups, init, not_started, preflight};
 use crate::agent_client::AgentClient;
 
@@ -127,6 +129,7 @@ impl Lab {
             limits: groups::limits(&self.request.needs),
             clocks: self.clocks(),
             owner: firedrill_sys::namespaces::own_ids(),
+            disk: self.disk_config()?,
         })
     }
 
@@ -171,7 +174,20 @@ impl Lab {
 
     /// Whether every node's home is on a volume of its own, so that its power can be cut.
     pub(super) fn has_volumes(&self) -> bool {
-        self.request.needs.deeds.contains(&Deed::LosePower)
+        self.request.needs.deeds.contains(&Deed::LosePower) && !self.has_disks()
+    }
+
+    /// Whether every node's home is served by a disk that can be harmed.
+    fn has_disks(&self) -> bool {
+        self.request.needs.deeds.contains(&Deed::HarmDisk)
+    }
+
+    fn disk_config(&self) -> io::Result<Option<DiskConfig>> {
+        if !self.has_disks() {
+            return Ok(None);
+        }
+        let program = preflight::find_agent().map_err(|missing| io::Error::other(missing.what))?;
+        Ok(Some(DiskConfig { program, targets: self.request.needs.disk.clone() }))
     }
 
     fn clocks(&self) -> Option<Clocks> {
@@ -186,9 +202,12 @@ impl Lab {
     }
 
     fn ground(&self, node: &str) -> Ground {
+        let disks = self.has_disks();
         Ground {
             mounts: Some(init::mounts_path(node)),
-            home: Some(init::home_path(node)),
+            home: Some(if disks { init::raw_path(node) } else { init::home_path(node) }),
+            disk: disks.then(|| init::socket_path(node)),
+            served: disks.then(|| init::home_path(node)),
             device: self.has_volumes().then(|| init::image_path(node)),
             clock: self.clocks().map(|_| clocks::folder(node)),
             cgroups: self.cgroups(node),

@@ -16,6 +16,9 @@ pub(super) mod trial;
 /// The file name of the agent.
 const AGENT: &str = "firedrill-agent";
 
+/// What disks are harmed with.
+const HARM_DISK: &str = "a file system in user space (FUSE) between the servers and their files, which passes through when the agent is gone";
+
 /// Asks this host for everything: what the recipe's servers need, and what each deed will be done with. Without a recipe
 /// only what any lab needs.
 pub(super) fn survey(recipe: Option<&LabRecipe>, deeds: &[Deed]) -> Survey {
@@ -57,6 +60,7 @@ fn mechanism(deed: Deed) -> Result<Mechanism, Missing> {
         }
         Deed::PauseProcess => Ok(pause()),
         Deed::LosePower => lose_power(deed),
+        Deed::HarmDisk => Ok(Mechanism::best(deed, HARM_DISK)),
         Deed::ShiftClock => clocks::library().map(|_| {
             Mechanism::best(deed, "libfaketime in the servers; the offset is the name of a thread of the agent")
         }),
@@ -99,7 +103,7 @@ fn mechanism(deed: Deed) -> Result<Mechanism, Missing> {
         Deed::PressPids => {
             groups::mechanism(deed, "pids", "threads that sleep, up to the limit of the node's control group")
         }
-        Deed::HarmDisk | Deed::MisleadNames => {
+        Deed::MisleadNames => {
             Err(Missing::new(format!("{deed} is not built into this version"), "use a newer firedrill"))
         }
     }

@@ -1,6 +1,6 @@
 //! What the harness and the lab's init say to each other. Both are the same binary, so there is no versioning.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
@@ -27,6 +27,8 @@ pub(crate) const JOURNAL_FOLDER: &str = "journals";
 pub(crate) const NODES: &str = "/run/firedrill/nodes";
 /// Where the images of volumes are found, by the node's name.
 pub(crate) const IMAGES: &str = "/run/firedrill/images";
+/// Where the disks are that serve homes: by the node's name, what each passes through to, and its socket.
+pub(crate) const DISKS: &str = "/run/firedrill/disks";
 /// Name of the clients' network namespace, and of its link at the switch after a `v`.
 pub(crate) const CLIENTS: &str = "clients";
 /// Name of the observers' network namespace.
@@ -57,6 +59,17 @@ pub(crate) struct LabConfig {
     pub(crate) clocks: Option<Clocks>,
     /// Effective user and group of whoever started it.
     pub(crate) owner: (u32, u32),
+    /// How homes are served by disks that can be harmed, if they are.
+    pub(crate) disk: Option<DiskConfig>,
+}
+
+/// How homes are served by disks that can be harmed.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct DiskConfig {
+    /// The agent's program, which is also the disk's.
+    pub(crate) program: PathBuf,
+    /// What may be harmed, as in `DiskTarget`; `None` is everything.
+    pub(crate) targets: BTreeSet<Option<String>>,
 }
 
 /// A node of the lab.
@@ -115,6 +128,8 @@ pub(crate) enum Tell {
     UnitExited { node: NodeName, unit: String, status: String },
     /// The agent ended.
     AgentExited { status: String },
+    /// The disk that served a node's home ended.
+    DiskExited { node: NodeName, status: String },
 }
 
 /// Processes of the lab.

@@ -15,10 +15,11 @@ use firedrill_core::system::NODE_HOME;
 use firedrill_sys::namespaces::{self, Kind};
 use firedrill_sys::{ip, mounts, volume};
 
+use super::disk;
 use crate::lab::clocks::{self, Clocks};
 use crate::lab::wire::{
-    CLIENTS, CLIENTS_ADDRESS, CONTROL, CONTROL_ADDRESS, IMAGES, JOURNALS, LAB_RUN, LabConfig, NAMESPACES, NODES,
-    NodeConfig, STARTER,
+    CLIENTS, CLIENTS_ADDRESS, CONTROL, CONTROL_ADDRESS, DISKS, DiskConfig, IMAGES, JOURNALS, LAB_RUN, LabConfig,
+    NAMESPACES, NODES, NodeConfig, STARTER,
 };
 use crate::lab::{doing, template};
 
@@ -58,6 +59,8 @@ pub(super) struct NodePlace {
     pub(super) namespaces: [OwnedFd; 3],
     /// The folder of its logs.
     pub(super) logs: File,
+    /// The process of its disk, if it has one that can be harmed.
+    pub(super) disk: Option<i32>,
     /// The image of its volume, if it has one; kept open for whoever has to mount it again.
     _image: Option<File>,
 }
@@ -86,9 +89,7 @@ pub(super) fn build(config: &LabConfig) -> io::Result<Places> {
         if let Some(clocks) = &config.clocks {
             clocks::make(clocks, node.name.as_str()).map_err(doing("make the clocks' offsets"))?;
         }
-        nodes.push(
-            build_node(node, config.clocks.as_ref(), folders).map_err(doing(&format!("make node {}", node.name)))?,
-        );
+        nodes.push(build_node(config, node, folders).map_err(doing(&format!("make node {}", node.name)))?);
     }
     let starter = UnixListener::bind(STARTER).map_err(doing("listen for the agent"))?;
     starter.set_nonblocking(true)?;
@@ -173,7 +174,7 @@ fn open_folders(config: &LabConfig, node: &NodeConfig) -> io::Result<Folders> {
 }
 
 /// Gives a node mounts, IPC and a host name of its own, and comes back.
-fn build_node(config: &NodeConfig, clocks: Option<&Clocks>, folders: Folders) -> io::Result<NodePlace> {
+fn build_node(lab: &LabConfig, config: &NodeConfig, folders: Folders) -> io::Result<NodePlace> {
     let own = [Kind::Ipc, Kind::Uts, Kind::Mount];
     let name = config.name.as_str();
     let stage = Path::new(NODES).join(name);
@@ -181,13 +182,16 @@ fn build_node(config: &NodeConfig, clocks: Option<&Clocks>, folders: Folders) ->
     // Its home can be taken away and mounted anew while it is there: who shows the stage sees that.
     mounts::tmpfs(&stage, 0o755).map_err(doing("mount the node's stage"))?;
     mounts::share(&stage).map_err(doing("share the node's stage"))?;
-    fill_home(&home_path(name), &folders)?;
+    let disk = match &lab.disk {
+        Some(disk) => Some(serve_home(disk, name, &folders)?),
+        None => fill_home(&home_path(name), &folders).map(|()| None)?,
+    };
     if let Some(image) = &folders.image {
         symlink(format!("/proc/1/fd/{}", image.as_raw_fd()), image_path(name))?;
     }
     let [ipc, uts, mnt] = open_all(own)?;
     namespaces::unshare(&own)?;
-    let made = fill_node(config, clocks, &stage).and_then(|()| open_all(own));
+    let made = fill_node(config, lab.clocks.as_ref(), &stage).and_then(|()| open_all(own));
     for back in [&ipc, &uts, &mnt] {
         namespaces::enter(back.as_fd()).map_err(doing("come back from the node"))?;
     }
@@ -195,7 +199,16 @@ fn build_node(config: &NodeConfig, clocks: Option<&Clocks>, folders: Folders) ->
     // A link to init's descriptor and no bind mount: the kernel refuses to mount a mount namespace in one that it takes
     // for a newer one, by numbers that Linux 6.18 does not give out in order (EINVAL, about one time in ten).
     symlink(format!("/proc/1/fd/{}", namespaces[2].as_raw_fd()), mounts_path(name))?;
-    Ok(NodePlace { config: config.clone(), namespaces, logs: folders.logs, _image: folders.image })
+    Ok(NodePlace { config: config.clone(), namespaces, logs: folders.logs, disk, _image: folders.image })
+}
+
+/// Has a disk serve a node's home. Returns the disk's process.
+fn serve_home(config: &DiskConfig, name: &str, folders: &Folders) -> io::Result<i32> {
+    let raw = disk::raw_path(name);
+    fs::create_dir_all(raw.parent().unwrap_or(Path::new(DISKS)))?;
+    fill_home(&raw, folders)?;
+    let log = File::options().create(true).append(true).open(open_path(&folders.logs).join("disk.log"))?;
+    disk::start(config, name, log)
 }
 
 /// Mounts a node's home: its folder on the host, or a volume with what is in that folder.

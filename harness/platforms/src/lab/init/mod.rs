@@ -4,6 +4,7 @@
 //! the lab with it; the holder, which lives outside, then removes what lies on the host: data and control groups.
 
 mod build;
+mod disk;
 mod serve;
 mod units;
 
@@ -20,6 +21,7 @@ use firedrill_sys::spawn::{self, Forked};
 use firedrill_sys::{cgroup, dirs, pass};
 
 pub(crate) use build::{home_path, image_path, mounts_path, namespace_path, open_path};
+pub(crate) use disk::{raw_path, socket_path};
 
 use super::doing;
 use super::preflight::trial;
@@ -121,7 +123,7 @@ fn be_init(config: &LabConfig, harness: OwnedFd) -> io::Result<()> {
             return Err(error);
         }
     };
-    let served = serve::Init::new(&places, units::Units::new(config), listening, harness).serve();
+    let served = serve::Init::new(&places, units::Units::new(config, &places), listening, harness).serve();
     if let Err(error) = &served {
         writeln!(io::stderr(), "lab: init: {error}")?;
     }

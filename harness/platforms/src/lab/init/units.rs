@@ -8,6 +8,7 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::Path;
 use std::time::Duration;
 
+use firedrill_core::cluster::NodeName;
 use firedrill_core::system::{NODE_HOME, TemplateEnd, Unit};
 use firedrill_core::time::{Clock, RunTime};
 use firedrill_sys::spawn::{RunAs, Spawn};
@@ -48,6 +49,8 @@ struct Supervised {
 pub(super) struct Units {
     all: Vec<Supervised>,
     agent: Option<i32>,
+    /// The processes of disks, and whose disks they are.
+    disks: Vec<(i32, NodeName)>,
     clock: Clock,
     run_as: BTreeMap<String, RunAs>,
     /// Nodes whose units are to end, one after the other.
@@ -56,7 +59,8 @@ pub(super) struct Units {
 
 impl Units {
     /// The configured units, none running.
-    pub(super) fn new(config: &LabConfig) -> Self {
+    pub(super) fn new(config: &LabConfig, places: &Places) -> Self {
+        let disks = places.nodes.iter().filter_map(|node| Some((node.disk?, node.config.name.clone())));
         let supervised =
             |unit: &Unit| Supervised { unit: unit.clone(), state: State::Down, asked: false, again: false };
         let run_as = config.units.iter().map(|unit| {
@@ -67,6 +71,7 @@ impl Units {
         Self {
             all: config.units.iter().map(supervised).collect(),
             agent: None,
+            disks: disks.collect(),
             clock: Clock::start(),
             run_as: run_as.collect(),
             stopping: BTreeSet::new(),
@@ -154,7 +159,7 @@ impl Units {
             State::Up(pid) => Some(pid),
             State::Down | State::Waiting(_) => None,
         });
-        let known: Vec<i32> = running.chain(self.agent).collect();
+        let known: Vec<i32> = running.chain(self.agent).chain(self.disks.iter().map(|(pid, _)| *pid)).collect();
         for supervised in self.all.iter_mut().filter(|supervised| supervised.unit.name == name) {
             supervised.asked = true;
             match supervised.state {
@@ -190,6 +195,9 @@ impl Units {
             children::continue_all()?;
             return Ok(Some(Tell::AgentExited { status: status.to_owned() }));
         }
+        if let Some((_, node)) = self.disks.iter().find(|(disk, _)| *disk == pid) {
+            return Ok(Some(Tell::DiskExited { node: node.clone(), status: status.to_owned() }));
+        }
         let Some(supervised) = self.all.iter_mut().find(|supervised| supervised.state == State::Up(pid)) else {
             return Ok(None);
         };
@@ -207,6 +215,7 @@ impl Units {
         let units = self.all.iter().filter(|supervised| supervised.state != State::Down).count();
         let mut ours = vec![1];
         ours.extend(self.agent);
+        ours.extend(self.disks.iter().map(|(pid, _)| *pid));
         let mut processes = 0;
         // Parents come before children except when numbers wrap around, which a lab does not live to see.
         for (pid, parent) in children::all()? {

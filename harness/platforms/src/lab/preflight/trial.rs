@@ -81,14 +81,24 @@ fn try_deed(deed: Deed) -> Option<Missing> {
             let what = format!("the kernel has no nftables for bridges: {refused}");
             Some(Missing::new(what, "sudo modprobe -a nf_tables nft_meta_bridge"))
         }
+        Deed::HarmDisk => {
+            let device = match mounts::fuse_device() {
+                Ok(device) => device,
+                Err(refused) => return Some(without_fuse(&refused)),
+            };
+            // A place of its own: without anybody to serve it, whoever looks there waits.
+            let at = Path::new("/run/firedrill-trial");
+            let refused = fs::create_dir(at).and_then(|()| mounts::fuse(&device, at)).err()?;
+            let what = format!("file systems in user space cannot be mounted: {refused}");
+            Some(Missing::new(what, "in a container: run it with --privileged; else use Linux 4.18 or later"))
+        }
         Deed::ImpairLinks => {
             let sockets = || Tap::open("va").and_then(|tap| tap.listen(&[Ipv4Addr::LOCALHOST])).and(Outlet::open("vb"));
             let tried = try_table("fd-trial-impair").and_then(|()| sockets().map(drop));
             let what = format!("the kernel has no nftables for bridges, or no packet sockets: {}", tried.err()?);
             Some(Missing::new(what, "sudo modprobe -a nf_tables nft_meta_bridge af_packet"))
         }
-        Deed::HarmDisk
-        | Deed::KillProcess
+        Deed::KillProcess
         | Deed::LosePower
         | Deed::MisleadNames
         | Deed::OomProcess
@@ -107,6 +117,16 @@ fn try_table(name: &str) -> io::Result<()> {
     let only = Only { to: Some(Ipv4Addr::LOCALHOST), tcp: true, port: Some(1) };
     let pair = Pair { input: "va".to_owned(), output: "vb".to_owned(), only };
     DropTable::create(name, &[pair], nft::keeper()).map(drop)
+}
+
+fn without_fuse(refused: &io::Error) -> Missing {
+    let what = format!("/dev/fuse cannot be opened: {refused}");
+    let remedy = if refused.kind() == io::ErrorKind::PermissionDenied {
+        "sudo chmod 666 /dev/fuse, or run firedrill as root"
+    } else {
+        "sudo modprobe fuse; in a container: run it with --device /dev/fuse"
+    };
+    Missing::new(what, remedy)
 }
 
 /// What a trial failed at.

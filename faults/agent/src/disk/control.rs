@@ -1,0 +1,264 @@
+//! The socket by which harms are asked for. A harm is in force from its answer until its connection ends, whoever ends it,
+//! or its deadline has passed; then what it holds goes on at once.
+
+use std::io::{self, BufRead as _, BufReader, Read, Write as _};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use firedrill_core::harm::{DiskHarm, DiskOp, DiskTarget};
+use firedrill_sys::clock;
+use fuser::{INodeNo, Notifier};
+use serde::{Deserialize, Serialize};
+
+use super::harms::{Active, Harms};
+use super::places::Parts;
+use super::tree::{Inode, Tree};
+use crate::log::say;
+
+/// Connections at once, at most.
+const MOST: usize = 128;
+/// The longest line either side accepts, in bytes.
+const LONGEST: u64 = 1 << 20;
+/// How long a disk may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What is asked, one JSON line a connection.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Order {
+    /// A harm, for as long as the connection lives.
+    Harm {
+        /// The tag of the action.
+        tag: String,
+        /// What is harmed.
+        target: DiskTarget,
+        /// How.
+        how: DiskHarm,
+        /// What chance is drawn from.
+        seed: u64,
+        /// Not longer than this, in nanoseconds.
+        most_nanos: Option<u64>,
+    },
+    /// How often a harm has bitten.
+    Count {
+        /// Its tag.
+        tag: String,
+    },
+    /// The node has lost its power.
+    PowerLost,
+    /// What the kernel remembers of the data of a target may no longer be so.
+    Forget {
+        /// Which.
+        target: DiskTarget,
+    },
+}
+
+/// What is answered.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Reply {
+    /// The harm is in force.
+    InForce {
+        /// Since when, in nanoseconds of `CLOCK_BOOTTIME`.
+        from: u64,
+    },
+    /// How often a harm has bitten.
+    Counted {
+        /// Operations of servers.
+        harmed: u64,
+        /// Operations on our own files.
+        own: u64,
+        /// How long it has been in force, in nanoseconds.
+        age_nanos: u64,
+    },
+    /// So much was taken back.
+    Lost {
+        /// In bytes.
+        bytes: u64,
+        /// In how many files.
+        files: u64,
+    },
+    /// It is done.
+    Done,
+    /// It was not done, or there is no such harm.
+    Refused {
+        /// Why.
+        why: String,
+    },
+}
+
+/// Asks a disk; the connection, which keeps a harm in force, and the answer.
+pub fn ask(socket: &Path, order: &Order) -> io::Result<(UnixStream, Reply)> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let mut line = serde_json::to_vec(order)?;
+    line.push(b'\n');
+    stream.write_all(&line)?;
+    let mut answer = String::new();
+    BufReader::new((&stream).take(LONGEST)).read_line(&mut answer)?;
+    Ok((stream, serde_json::from_str(&answer)?))
+}
+
+/// Who answers.
+#[derive(Clone)]
+pub(crate) struct Desk {
+    tree: Arc<Tree>,
+    harms: Arc<Harms>,
+    targets: Vec<Parts>,
+    notifier: Notifier,
+    connected: Arc<AtomicUsize>,
+}
+
+/// Answers on a thread of its own.
+pub(super) fn listen(listener: UnixListener, desk: Desk) -> io::Result<()> {
+    thread::Builder::new().name("control".to_owned()).spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(stream) = stream else { continue };
+            let desk = desk.clone();
+            if desk.connected.fetch_add(1, Ordering::Relaxed) >= MOST {
+                desk.connected.fetch_sub(1, Ordering::Relaxed);
+                continue;
+            }
+            let connected = Arc::clone(&desk.connected);
+            let spawned = thread::Builder::new().name("harm".to_owned()).spawn(move || {
+                if let Err(error) = desk.serve(&stream) {
+                    say(&format!("disk: {error}"));
+                }
+                desk.connected.fetch_sub(1, Ordering::Relaxed);
+            });
+            if spawned.is_err() {
+                connected.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+    })?;
+    Ok(())
+}
+
+impl Desk {
+    pub(super) fn new(tree: Arc<Tree>, harms: Arc<Harms>, targets: Vec<Parts>, notifier: Notifier) -> Self {
+        Self { tree, harms, targets, notifier, connected: Arc::default() }
+    }
+
+    fn serve(&self, stream: &UnixStream) -> io::Result<()> {
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        let mut line = String::new();
+        BufReader::new(stream.take(LONGEST)).read_line(&mut line)?;
+        let refused = |why: String| Reply::Refused { why };
+        let reply = match serde_json::from_str(&line) {
+            Ok(Order::Harm { tag, target, how, seed, most_nanos }) => {
+                let parts = Parts::of(target.path.as_deref());
+                let everything = Parts::of(None);
+                if self.targets.contains(&parts) || self.targets.contains(&everything) {
+                    match self.harms.add(tag, target, how, seed) {
+                        Ok(harm) => return self.hold(stream, &harm, most_nanos),
+                        Err(why) => refused(why),
+                    }
+                } else {
+                    refused(format!("this disk was not started to harm {target}"))
+                }
+            }
+            Ok(Order::Count { tag }) => self.count(&tag),
+            Ok(Order::PowerLost) => self.power_lost(),
+            Ok(Order::Forget { target }) => {
+                self.forget(&Parts::of(target.path.as_deref()));
+                Reply::Done
+            }
+            Err(error) => refused(format!("not an order: {error}")),
+        };
+        answer(stream, &reply)
+    }
+
+    /// Keeps a harm in force until the other end is gone or the deadline has passed.
+    fn hold(&self, mut stream: &UnixStream, harm: &Arc<Active>, most_nanos: Option<u64>) -> io::Result<()> {
+        let from = clock::boottime_nanos();
+        let reads = |op: DiskOp| op == DiskOp::Read;
+        let of_reads = if harm.target.ops.is_empty() {
+            harm.how.usual_ops().iter().copied().any(reads)
+        } else {
+            harm.target.ops.iter().copied().any(reads)
+        };
+        if of_reads {
+            self.forget_later(harm.parts.clone());
+        }
+        let answered = answer(stream, &Reply::InForce { from });
+        if answered.is_ok() {
+            stream.set_read_timeout(most_nanos.map(|nanos| Duration::from_nanos(nanos.max(1))))?;
+            // Nothing more is said on it: what comes is its end, or the deadline.
+            drop(stream.read(&mut [0]));
+        }
+        self.harms.remove(harm.id);
+        if let Err(error) = harm.loss.lock().unwrap_or_else(PoisonError::into_inner).sync() {
+            say(&format!("disk: {}: syncing what was not: {error}", harm.tag));
+        }
+        if harm.how == DiskHarm::CorruptRead {
+            self.forget_later(harm.parts.clone());
+        }
+        answered
+    }
+
+    fn count(&self, tag: &str) -> Reply {
+        let all = self.harms.all();
+        let Some(harm) = all.iter().find(|harm| harm.tag == tag) else {
+            return Reply::Refused { why: format!("{tag} is not in force") };
+        };
+        let count = harm.count();
+        if count.broken {
+            return Reply::Refused { why: "more was written than a loss of power could take back".to_owned() };
+        }
+        let age_nanos = u64::try_from(count.age.as_nanos()).unwrap_or(u64::MAX);
+        Reply::Counted { harmed: count.harmed, own: count.own, age_nanos }
+    }
+
+    fn power_lost(&self) -> Reply {
+        let (mut bytes, mut files) = (0, 0);
+        for harm in self.harms.all().iter().filter(|harm| harm.how.bites_at_power_loss()) {
+            let taken = harm.loss.lock().unwrap_or_else(PoisonError::into_inner).take_back();
+            match taken {
+                Ok((lost, numbers)) => {
+                    bytes += lost;
+                    files += u64::try_from(numbers.len()).unwrap_or(u64::MAX);
+                    for number in &numbers {
+                        self.forget_one(*number);
+                    }
+                    say(&format!("disk: {}: power lost, {lost} bytes in {} files taken back", harm.tag, numbers.len()));
+                }
+                Err(error) => return Reply::Refused { why: format!("{}: {error}", harm.tag) },
+            }
+        }
+        Reply::Lost { bytes, files }
+    }
+
+    /// Has the kernel read a target's data from us again.
+    fn forget(&self, parts: &Parts) {
+        let covered = |inode: &Arc<Inode>| parts.cover(&self.tree.place(inode));
+        for inode in self.tree.all().iter().filter(|inode| covered(inode)) {
+            self.forget_one(inode.number);
+        }
+    }
+
+    fn forget_one(&self, number: u64) {
+        // The kernel may know nothing of it, and then has nothing to forget.
+        drop(self.notifier.inval_inode(INodeNo(number), 0, 0));
+    }
+
+    /// On a thread of its own: the kernel waits for operations that another harm may hold.
+    fn forget_later(&self, parts: Parts) {
+        let desk = self.clone();
+        let spawned = thread::Builder::new().name("forget".to_owned()).spawn(move || desk.forget(&parts));
+        if let Err(error) = spawned {
+            say(&format!("disk: what the kernel remembers stays: {error}"));
+        }
+    }
+}
+
+fn answer(mut stream: &UnixStream, reply: &Reply) -> io::Result<()> {
+    let mut line = serde_json::to_vec(reply)?;
+    line.push(b'\n');
+    stream.write_all(&line)
+}

@@ -1,0 +1,105 @@
+//! The disk: a process of its own that serves a node's home as a file system, passes everything through to the folder
+//! below, and harms what it is asked to harm, for exactly as long as whoever asked stays connected.
+//!
+//! It is started before the servers are and ends with the lab. Everything that fails dirty is kept out of the agent that
+//! way: when the agent dies its connections close, and the disk goes back to passing through.
+
+pub mod control;
+mod harms;
+mod held;
+mod loss;
+mod operations;
+pub(crate) mod places;
+mod serve;
+mod tree;
+pub mod trial;
+
+use std::fs::File;
+use std::io;
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use firedrill_sys::{files, mounts};
+use fuser::{Config, Session, SessionACL};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use harms::Harms;
+pub(crate) use harms::draw;
+use places::Parts;
+use serve::Passing;
+use tree::Tree;
+
+/// The argument by which the program becomes a disk. A [`Setting`] as JSON follows.
+pub const ARGUMENT: &str = "disk";
+/// What a disk prints once it serves.
+pub const READY: &str = "ready";
+/// What the names of our own files begin with, by which probes try the disk. Their operations are counted apart, so that
+/// looking at a fault does not use it up.
+pub const OWN_FILE: &str = ".fd-";
+/// Threads that take requests. None of them ever waits for a harm to end.
+const THREADS: usize = 6;
+
+/// What a disk is to serve. Paths are as seen where it is started.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Setting {
+    /// The folder it passes through to.
+    pub raw: PathBuf,
+    /// Where it is mounted.
+    pub at: PathBuf,
+    /// The socket it listens on for harms.
+    pub socket: PathBuf,
+    /// What may be harmed, as in `DiskTarget`; `None` is everything. All else is left to the kernel, where it can
+    /// pass through by itself.
+    pub targets: Vec<Option<String>>,
+}
+
+/// Why a disk could not serve.
+#[derive(Debug, Error)]
+#[error("{what}")]
+pub struct DiskError {
+    what: String,
+    #[source]
+    source: io::Error,
+}
+
+fn doing(what: impl Into<String>) -> impl FnOnce(io::Error) -> DiskError {
+    let what = what.into();
+    move |source| DiskError { what: format!("{what}: {source}"), source }
+}
+
+/// Is a disk, until its mount is gone.
+pub fn run(setting: &str) -> Result<(), DiskError> {
+    let setting: Setting = serde_json::from_str(setting).map_err(|error| doing("read the setting")(error.into()))?;
+    files::raise_open_files().map_err(doing("raise the limit of open files"))?;
+    files::clear_umask();
+    let raw = files::pin(&setting.raw).map_err(doing(setting.raw.display().to_string()))?;
+    let listener = UnixListener::bind(&setting.socket).map_err(doing(setting.socket.display().to_string()))?;
+    let device = mounts::fuse_device().map_err(doing("open /dev/fuse"))?;
+    mounts::fuse(&device, &setting.at).map_err(doing(format!("mount at {}", setting.at.display())))?;
+    serve(raw, device, listener, &setting).map_err(doing("serve"))
+}
+
+fn serve(raw: File, device: File, listener: UnixListener, setting: &Setting) -> io::Result<()> {
+    let tree = Arc::new(Tree::new(raw)?);
+    let harms = Arc::new(Harms::start()?);
+    let targets: Vec<Parts> = setting.targets.iter().map(|path| Parts::of(path.as_deref())).collect();
+    let passing = Passing::new(Arc::clone(&tree), Arc::clone(&harms), targets.clone());
+    let mut config = Config::default();
+    config.acl = SessionACL::All;
+    config.n_threads = Some(THREADS);
+    config.clone_fd = true;
+    let session = Session::from_fd(passing, device.into(), SessionACL::All, config)?;
+    control::listen(listener, control::Desk::new(tree, harms, targets, session.notifier()))?;
+    say_ready()?;
+    session.run()
+}
+
+fn say_ready() -> io::Result<()> {
+    use std::io::Write as _;
+    let mut output = io::stdout();
+    writeln!(output, "{READY}")?;
+    output.flush()
+}

@@ -1,0 +1,388 @@
+//! What operations do below, once nothing holds them: each is the same operation on the folder that is passed through to.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File, Metadata};
+use std::io;
+use std::os::unix::fs::{DirEntryExt as _, FileExt as _, FileTypeExt as _, MetadataExt as _, lchown, symlink};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use firedrill_core::harm::DiskHarm;
+use firedrill_sys::{files, namespaces};
+use fuser::{BackingId, FileAttr, FileType, INodeNo, TimeOrNow};
+
+use super::harms::{Active, draw};
+use super::tree::{Inode, ROOT, Tree, number_of};
+
+/// An open file.
+#[derive(Debug)]
+pub(super) struct Open {
+    pub(super) file: File,
+    pub(super) inode: Arc<Inode>,
+    /// Kept for as long as the kernel may pass through to it.
+    pub(super) _backing: Option<Arc<BackingId>>,
+}
+
+/// An entry of an open folder: its number, kind and name.
+type Entry = (u64, FileType, OsString);
+
+/// What becomes of an operation that was let through, beside what it does.
+#[derive(Default)]
+pub(super) struct Twist {
+    /// Bits to flip of what is read.
+    pub(super) flips: Vec<u64>,
+    /// Nothing is done, and success reported.
+    pub(super) swallow: bool,
+    /// Who keeps what is overwritten.
+    pub(super) losses: Vec<Arc<Active>>,
+}
+
+/// Whose the things are that are made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Owner {
+    pub(super) user: u32,
+    pub(super) group: u32,
+}
+
+/// New attributes; `None` stays as it is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Change {
+    pub(super) mode: Option<u32>,
+    pub(super) owner: (Option<u32>, Option<u32>),
+    pub(super) size: Option<u64>,
+    pub(super) times: (Option<TimeOrNow>, Option<TimeOrNow>),
+}
+
+/// The folder below, and what of it is open.
+pub(super) struct Operations {
+    pub(super) tree: Arc<Tree>,
+    opened: RwLock<BTreeMap<u64, Arc<Open>>>,
+    folders: Mutex<BTreeMap<u64, Vec<Entry>>>,
+    next: AtomicU64,
+    own: Owner,
+}
+
+impl Operations {
+    pub(super) fn new(tree: Arc<Tree>) -> Self {
+        let (user, group) = namespaces::own_ids();
+        let (opened, folders, next) = (RwLock::default(), Mutex::default(), AtomicU64::new(1));
+        Self { tree, opened, folders, next, own: Owner { user, group } }
+    }
+
+    pub(super) fn lookup(&self, parent: u64, name: &OsStr) -> io::Result<FileAttr> {
+        let (inode, metadata) = self.tree.meet(&*self.tree.get(parent)?, name)?;
+        Ok(attributes(inode.number, &metadata))
+    }
+
+    pub(super) fn attributes(&self, number: u64) -> io::Result<FileAttr> {
+        Ok(attributes(number, &self.tree.get(number)?.pinned.metadata()?))
+    }
+
+    pub(super) fn change(
+        &self,
+        number: u64,
+        open: Option<u64>,
+        change: &Change,
+        twist: &Twist,
+    ) -> io::Result<FileAttr> {
+        let inode = self.tree.get(number)?;
+        let path = inode.path();
+        if let Some(mode) = change.mode {
+            files::set_mode(&path, mode)?;
+        }
+        if change.owner != (None, None) {
+            std::os::unix::fs::chown(&path, change.owner.0, change.owner.1)?;
+        }
+        if let Some(size) = change.size {
+            match open.and_then(|open| self.open_file(open).ok()) {
+                Some(open) => resize(&inode, &open.file, size, twist)?,
+                None => resize(&inode, &files::reopen(&inode.pinned, files::O_RDWR)?, size, twist)?,
+            }
+        }
+        if change.times.0.is_some() || change.times.1.is_some() {
+            files::set_times(&path, file_time(change.times.0), file_time(change.times.1))?;
+        }
+        self.attributes(number)
+    }
+
+    pub(super) fn read_link(&self, number: u64) -> io::Result<OsString> {
+        files::read_link(&self.tree.get(number)?.pinned)
+    }
+
+    /// Makes something in a folder by `make`, gives it its owner, and meets it.
+    pub(super) fn make(
+        &self,
+        parent: u64,
+        name: &OsStr,
+        owner: Owner,
+        make: impl FnOnce(&Path) -> io::Result<()>,
+    ) -> io::Result<FileAttr> {
+        let parent = self.tree.get(parent)?;
+        let path = parent.child(name);
+        make(&path)?;
+        self.give(&parent, &path, owner)?;
+        let (inode, metadata) = self.tree.meet(&parent, name)?;
+        Ok(attributes(inode.number, &metadata))
+    }
+
+    /// The kernel has checked that the asker may; made by us, it is ours until it is given away.
+    fn give(&self, parent: &Inode, path: &Path, owner: Owner) -> io::Result<()> {
+        let folder = parent.pinned.metadata()?;
+        let inherits = folder.mode() & files::S_ISGID != 0;
+        let group = if inherits { folder.gid() } else { owner.group };
+        if (owner.user, group) == (self.own.user, self.own.group) && !inherits {
+            return Ok(());
+        }
+        lchown(path, Some(owner.user), Some(group))
+    }
+
+    pub(super) fn symlink(&self, parent: u64, name: &OsStr, target: &Path, owner: Owner) -> io::Result<FileAttr> {
+        self.make(parent, name, owner, |path| symlink(target, path))
+    }
+
+    pub(super) fn link(&self, number: u64, parent: u64, name: &OsStr) -> io::Result<FileAttr> {
+        let (inode, parent) = (self.tree.get(number)?, self.tree.get(parent)?);
+        files::link(&inode.pinned, &parent.child(name))?;
+        let (inode, metadata) = self.tree.meet(&parent, name)?;
+        Ok(attributes(inode.number, &metadata))
+    }
+
+    pub(super) fn remove(&self, parent: u64, name: &OsStr, folder: bool) -> io::Result<()> {
+        let path = self.tree.get(parent)?.child(name);
+        if folder { fs::remove_dir(path) } else { fs::remove_file(path) }
+    }
+
+    pub(super) fn rename(&self, from: (u64, &OsStr), to: (u64, &OsStr)) -> io::Result<()> {
+        let (parent, new_parent) = (self.tree.get(from.0)?, self.tree.get(to.0)?);
+        fs::rename(parent.child(from.1), new_parent.child(to.1))?;
+        self.tree.renamed(&new_parent, to.1)
+    }
+
+    /// Makes a file and opens it.
+    pub(super) fn create(
+        &self,
+        parent: u64,
+        name: &OsStr,
+        (mode, flags): (u32, i32),
+        owner: Owner,
+    ) -> io::Result<(FileAttr, Arc<Inode>, File)> {
+        let folder = self.tree.get(parent)?;
+        let path = folder.child(name);
+        let file = match files::create(&path, mode) {
+            Ok(file) => {
+                self.give(&folder, &path, owner)?;
+                Some(file)
+            }
+            Err(error) if error.raw_os_error() == Some(files::EEXIST) && flags & files::O_EXCL == 0 => None,
+            Err(error) => return Err(error),
+        };
+        let (inode, metadata) = self.tree.meet(&folder, name)?;
+        let file = file.map_or_else(|| files::reopen(&inode.pinned, flags), Ok)?;
+        Ok((attributes(inode.number, &metadata), inode, file))
+    }
+
+    /// Keeps an open file; its number.
+    pub(super) fn keep(&self, file: File, inode: Arc<Inode>, backing: Option<Arc<BackingId>>) -> u64 {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let open = Arc::new(Open { file, inode, _backing: backing });
+        self.opened.write().unwrap_or_else(PoisonError::into_inner).insert(number, open);
+        number
+    }
+
+    pub(super) fn open_file(&self, open: u64) -> io::Result<Arc<Open>> {
+        let opened = self.opened.read().unwrap_or_else(PoisonError::into_inner);
+        opened.get(&open).cloned().ok_or_else(|| io::Error::from_raw_os_error(files::EBADF))
+    }
+
+    pub(super) fn close(&self, open: u64) {
+        drop(self.opened.write().unwrap_or_else(PoisonError::into_inner).remove(&open));
+    }
+
+    pub(super) fn read(&self, open: u64, offset: u64, size: u32, twist: &Twist) -> io::Result<Vec<u8>> {
+        let open = self.open_file(open)?;
+        let mut bytes = vec![0; usize::try_from(size).map_err(io::Error::other)?];
+        let mut filled = 0;
+        while filled < bytes.len() {
+            let at = offset + u64::try_from(filled).map_err(io::Error::other)?;
+            match open.file.read_at(&mut bytes[filled..], at) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        bytes.truncate(filled);
+        for drawn in &twist.flips {
+            flip(&mut bytes, *drawn);
+        }
+        Ok(bytes)
+    }
+
+    pub(super) fn write(&self, open: u64, offset: u64, data: &[u8], twist: &Twist) -> io::Result<u32> {
+        let open = self.open_file(open)?;
+        let length = u64::try_from(data.len()).map_err(io::Error::other)?;
+        for harm in &twist.losses {
+            let mut loss = harm.loss.lock().unwrap_or_else(PoisonError::into_inner);
+            if harm.how == DiskHarm::TornWrite {
+                loss.keep_last(&open.inode, &open.file, offset, length)?;
+            } else {
+                loss.keep(&open.inode, &open.file, offset, length)?;
+            }
+        }
+        open.file.write_all_at(data, offset)?;
+        u32::try_from(data.len()).map_err(io::Error::other)
+    }
+
+    pub(super) fn sync(&self, open: u64, only_data: bool, twist: &Twist) -> io::Result<()> {
+        if twist.swallow {
+            return Ok(());
+        }
+        let open = self.open_file(open)?;
+        let turns = |harm: &Arc<Active>| harm.loss.lock().unwrap_or_else(PoisonError::into_inner).turn();
+        let turns: Vec<u64> = twist.losses.iter().map(turns).collect();
+        if only_data {
+            open.file.sync_data()?;
+        } else {
+            open.file.sync_all()?;
+        }
+        for (harm, turn) in twist.losses.iter().zip(turns) {
+            harm.loss.lock().unwrap_or_else(PoisonError::into_inner).synced(open.inode.number, turn);
+        }
+        Ok(())
+    }
+
+    pub(super) fn sync_folder(&self, number: u64, twist: &Twist) -> io::Result<()> {
+        if twist.swallow { Ok(()) } else { File::open(self.tree.get(number)?.path())?.sync_all() }
+    }
+
+    pub(super) fn allocate(&self, open: u64, range: (u64, u64), mode: i32, twist: &Twist) -> io::Result<()> {
+        let open = self.open_file(open)?;
+        for harm in twist.losses.iter().filter(|harm| harm.how == DiskHarm::LostFsync) {
+            let mut loss = harm.loss.lock().unwrap_or_else(PoisonError::into_inner);
+            loss.keep(&open.inode, &open.file, range.0, range.1)?;
+        }
+        let signed = |number: u64| i64::try_from(number).map_err(|_| io::Error::from_raw_os_error(files::EINVAL));
+        files::allocate(&open.file, mode, signed(range.0)?, signed(range.1)?)
+    }
+
+    pub(super) fn open_folder(&self) -> u64 {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        self.folders.lock().unwrap_or_else(PoisonError::into_inner).insert(number, Vec::new());
+        number
+    }
+
+    pub(super) fn close_folder(&self, open: u64) {
+        drop(self.folders.lock().unwrap_or_else(PoisonError::into_inner).remove(&open));
+    }
+
+    /// Gives the entries of a folder from the `offset`-th on, until `take` has enough; they are read anew from the first.
+    pub(super) fn list(
+        &self,
+        number: u64,
+        open: u64,
+        offset: u64,
+        mut take: impl FnMut(u64, u64, FileType, &OsStr) -> bool,
+    ) -> io::Result<()> {
+        if offset == 0 {
+            let entries = entries(&*self.tree.get(number)?)?;
+            self.folders.lock().unwrap_or_else(PoisonError::into_inner).insert(open, entries);
+        }
+        let folders = self.folders.lock().unwrap_or_else(PoisonError::into_inner);
+        let entries = folders.get(&open).ok_or_else(|| io::Error::from_raw_os_error(files::EBADF))?;
+        let skipped = usize::try_from(offset).unwrap_or(usize::MAX);
+        for ((number, kind, name), next) in entries.iter().skip(skipped).zip(offset + 1..) {
+            if take(*number, next, *kind, name) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn room(&self) -> io::Result<files::Room> {
+        files::room(&self.tree.get(ROOT)?.path())
+    }
+}
+
+fn resize(inode: &Arc<Inode>, file: &File, size: u64, twist: &Twist) -> io::Result<()> {
+    for harm in twist.losses.iter().filter(|harm| harm.how == DiskHarm::LostFsync) {
+        let mut loss = harm.loss.lock().unwrap_or_else(PoisonError::into_inner);
+        loss.keep(inode, file, size, u64::MAX - size)?;
+    }
+    file.set_len(size)
+}
+
+/// Flips a bit that `drawn` chooses, if there is any.
+pub(super) fn flip(bytes: &mut [u8], drawn: u64) {
+    let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+    if let Some(place) = drawn.checked_rem(length).and_then(|place| usize::try_from(place).ok()) {
+        bytes[place] ^= 1 << (draw(drawn, 1) % 8);
+    }
+}
+
+fn entries(folder: &Inode) -> io::Result<Vec<Entry>> {
+    let mut entries = vec![
+        (folder.number, FileType::Directory, OsString::from(".")),
+        (folder.number, FileType::Directory, OsString::from("..")),
+    ];
+    for entry in fs::read_dir(folder.path())? {
+        let entry = entry?;
+        entries.push((entry.ino(), kind(entry.file_type()?), entry.file_name()));
+    }
+    Ok(entries)
+}
+
+fn file_time(time: Option<TimeOrNow>) -> files::FileTime {
+    match time {
+        None => files::FileTime::Keep,
+        Some(TimeOrNow::Now) => files::FileTime::Now,
+        Some(TimeOrNow::SpecificTime(time)) => {
+            files::FileTime::At(time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO))
+        }
+    }
+}
+
+fn kind(of: fs::FileType) -> FileType {
+    if of.is_dir() {
+        FileType::Directory
+    } else if of.is_symlink() {
+        FileType::Symlink
+    } else if of.is_socket() {
+        FileType::Socket
+    } else if of.is_fifo() {
+        FileType::NamedPipe
+    } else if of.is_block_device() {
+        FileType::BlockDevice
+    } else if of.is_char_device() {
+        FileType::CharDevice
+    } else {
+        FileType::RegularFile
+    }
+}
+
+fn attributes(number: u64, metadata: &Metadata) -> FileAttr {
+    let small = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+    let time = |seconds: i64, nanos: i64| -> SystemTime {
+        let (seconds, nanos) = (u64::try_from(seconds).unwrap_or(0), u32::try_from(nanos).unwrap_or(0));
+        UNIX_EPOCH + Duration::new(seconds, nanos)
+    };
+    FileAttr {
+        ino: INodeNo(if number == ROOT { ROOT } else { number_of(metadata) }),
+        size: metadata.len(),
+        blocks: metadata.blocks(),
+        atime: time(metadata.atime(), metadata.atime_nsec()),
+        mtime: time(metadata.mtime(), metadata.mtime_nsec()),
+        ctime: time(metadata.ctime(), metadata.ctime_nsec()),
+        crtime: UNIX_EPOCH,
+        kind: kind(metadata.file_type()),
+        perm: u16::try_from(metadata.mode() & 0o7777).unwrap_or(0),
+        nlink: small(metadata.nlink()),
+        uid: metadata.uid(),
+        gid: metadata.gid(),
+        rdev: small(metadata.rdev()),
+        blksize: small(metadata.blksize()),
+        flags: 0,
+    }
+}

@@ -1,0 +1,547 @@
+//! The kernel's requests: each meets the harms in force, and is then done below, fails, or waits, answered by another
+//! thread.
+
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use firedrill_core::harm::DiskOp;
+use firedrill_sys::files;
+use fuser::{
+    BackingId, BsdFileFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo,
+    InitFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
+    ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+};
+
+use super::harms::{Deed, Fate, Harms};
+use super::operations::{Change, Operations, Owner, Twist};
+use super::places::Parts;
+use super::tree::{Inode, Tree};
+
+/// How long the kernel may believe what it was told of names and attributes: nobody else changes them.
+const TRUE_FOR: Duration = Duration::from_secs(3600);
+/// The largest write, in bytes.
+const LARGEST_WRITE: u32 = 1 << 20;
+/// Reads ahead that may wait at once, so that stalled ones do not keep others from the disk.
+const BACKGROUND: u16 = 1024;
+/// Numbers are never given to another file while the kernel knows them.
+const GENERATION: Generation = Generation(0);
+
+/// A reply that can be an error.
+trait Refuse: Send + 'static {
+    fn refuse(self, error: Errno);
+}
+
+macro_rules! refuse {
+    ($($reply:ty),*) => {
+        $(impl Refuse for $reply {
+            fn refuse(self, error: Errno) {
+                self.error(error);
+            }
+        })*
+    };
+}
+
+refuse!(ReplyAttr, ReplyCreate, ReplyData, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyWrite);
+
+/// The file system.
+pub(super) struct Passing {
+    below: Arc<Operations>,
+    harms: Arc<Harms>,
+    /// What may be harmed; the kernel passes through by itself to all else.
+    targets: Vec<Parts>,
+    kernel_passes: Arc<AtomicBool>,
+    /// Files whose data the kernel keeps, which it does for as long as it knows them.
+    cached: Arc<Mutex<BTreeSet<u64>>>,
+}
+
+/// What an operation is, for the harms.
+#[derive(Clone, Copy)]
+struct About {
+    op: DiskOp,
+    /// The file, or the folder it is in.
+    number: u64,
+    bytes: u64,
+    only_reads: bool,
+    attributes: bool,
+}
+
+impl About {
+    const fn new(op: DiskOp, number: INodeNo) -> Self {
+        Self { op, number: number.0, bytes: 0, only_reads: false, attributes: false }
+    }
+}
+
+impl Passing {
+    pub(super) fn new(tree: Arc<Tree>, harms: Arc<Harms>, targets: Vec<Parts>) -> Self {
+        let below = Arc::new(Operations::new(tree));
+        Self { below, harms, targets, kernel_passes: Arc::default(), cached: Arc::default() }
+    }
+
+    fn place(&self, number: u64, name: Option<&OsStr>) -> Vec<OsString> {
+        let found = self.below.tree.get(number).map(|inode| self.below.tree.place(&inode));
+        let mut place = found.unwrap_or_default();
+        place.extend(name.map(OsStr::to_owned));
+        place
+    }
+
+    /// Has the operation meet the harms, and `work` done when nothing holds it.
+    fn through<R: Refuse>(
+        &self,
+        about: About,
+        name: Option<&OsStr>,
+        grows: &dyn Fn() -> bool,
+        reply: R,
+        work: impl FnOnce(&Operations, &Twist, R) + Send + 'static,
+    ) {
+        let place = || self.place(about.number, name);
+        let About { op, bytes, only_reads, attributes, .. } = about;
+        let deed = Deed { op, place: &place, bytes, grows, only_reads, attributes };
+        self.harms.meet(&deed, |fate, pass| {
+            let Fate { fail, holds, flips, swallow, losses } = fate;
+            let twist = Twist { flips, swallow, losses };
+            let below = Arc::clone(&self.below);
+            let act = move || match fail {
+                Some(number) => reply.refuse(Errno::from_i32(number)),
+                None => work(&below, &twist, reply),
+            };
+            match pass.held() {
+                None => act(),
+                Some(held) => held.add(holds, act),
+            }
+        });
+    }
+
+    /// Whether the kernel may pass through to a file. Decided once for as long as it knows the file: it refuses to mix.
+    fn may_pass(&self, inode: &Inode) -> bool {
+        if !self.kernel_passes.load(Ordering::Relaxed) {
+            return false;
+        }
+        let mut cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
+        if cached.contains(&inode.number) {
+            return false;
+        }
+        let place = self.below.tree.place(inode);
+        let may = !self.targets.iter().any(|target| target.cover(&place));
+        if !may {
+            cached.insert(inode.number);
+        }
+        may
+    }
+
+    /// What the kernel passes through to: the same for all who have the file open.
+    fn backing(
+        &self,
+        inode: &Inode,
+        file: &File,
+        register: impl FnOnce(&File) -> io::Result<BackingId>,
+    ) -> Option<Arc<BackingId>> {
+        let mut kept = inode.backing.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(backing) = kept.upgrade() {
+            return Some(backing);
+        }
+        if !self.may_pass(inode) {
+            return None;
+        }
+        if let Ok(backing) = register(file) {
+            let backing = Arc::new(backing);
+            *kept = Arc::downgrade(&backing);
+            return Some(backing);
+        }
+        // Not root, or a file system that cannot be passed to: everything goes by this process from now on.
+        self.kernel_passes.store(false, Ordering::Relaxed);
+        self.cached.lock().unwrap_or_else(PoisonError::into_inner).insert(inode.number);
+        None
+    }
+
+    fn size(&self, open: u64) -> u64 {
+        self.below.open_file(open).and_then(|open| open.file.metadata()).map_or(0, |metadata| metadata.len())
+    }
+
+    /// Whether a write needs room that the file does not have yet.
+    fn needs_room(&self, open: u64, end: u64) -> bool {
+        use std::os::unix::fs::MetadataExt as _;
+        let metadata = self.below.open_file(open).and_then(|open| open.file.metadata());
+        metadata.map_or(true, |metadata| end > metadata.len() || metadata.blocks() * 512 < metadata.len())
+    }
+}
+
+/// A folder's own operations on one of its names.
+fn owner(request: &Request) -> Owner {
+    Owner { user: request.uid(), group: request.gid() }
+}
+
+fn give_entry(reply: ReplyEntry, found: io::Result<FileAttr>) {
+    match found {
+        Ok(attributes) => reply.entry(&TRUE_FOR, &attributes, GENERATION),
+        Err(error) => reply.error(error.into()),
+    }
+}
+
+fn give_attributes(reply: ReplyAttr, found: io::Result<FileAttr>) {
+    match found {
+        Ok(attributes) => reply.attr(&TRUE_FOR, &attributes),
+        Err(error) => reply.error(error.into()),
+    }
+}
+
+fn give_end(reply: ReplyEmpty, done: io::Result<()>) {
+    match done {
+        Ok(()) => reply.ok(),
+        Err(error) => reply.error(error.into()),
+    }
+}
+
+/// By number 0 the kernel remembers that a name is not there.
+fn nobody() -> FileAttr {
+    FileAttr {
+        ino: INodeNo(0),
+        size: 0,
+        blocks: 0,
+        atime: UNIX_EPOCH,
+        mtime: UNIX_EPOCH,
+        ctime: UNIX_EPOCH,
+        crtime: UNIX_EPOCH,
+        kind: FileType::RegularFile,
+        perm: 0,
+        nlink: 0,
+        uid: 0,
+        gid: 0,
+        rdev: 0,
+        blksize: 0,
+        flags: 0,
+    }
+}
+
+impl Filesystem for Passing {
+    fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        // What an older kernel lacks it does without.
+        let wanted = [InitFlags::FUSE_PARALLEL_DIROPS, InitFlags::FUSE_CACHE_SYMLINKS, InitFlags::FUSE_ASYNC_DIO];
+        let _granted = wanted.map(|wanted| config.add_capabilities(wanted).is_ok());
+        let _limited = (config.set_max_write(LARGEST_WRITE).is_ok(), config.set_max_background(BACKGROUND).is_ok());
+        let everything = self.targets.iter().any(|target| target.cover(&[]));
+        if !everything && config.add_capabilities(InitFlags::FUSE_PASSTHROUGH).is_ok() {
+            let passes = config.set_max_stack_depth(2).is_ok();
+            self.kernel_passes.store(passes, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    fn lookup(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        match self.below.lookup(parent.0, name) {
+            Err(error) if error.raw_os_error() == Some(files::ENOENT) => {
+                reply.entry(&TRUE_FOR, &nobody(), GENERATION);
+            }
+            found => give_entry(reply, found),
+        }
+    }
+
+    fn forget(&self, _request: &Request, number: INodeNo, times: u64) {
+        self.below.tree.forget(number.0, times);
+        if self.below.tree.get(number.0).is_err() {
+            self.cached.lock().unwrap_or_else(PoisonError::into_inner).remove(&number.0);
+        }
+    }
+
+    fn getattr(&self, _request: &Request, number: INodeNo, _open: Option<FileHandle>, reply: ReplyAttr) {
+        give_attributes(reply, self.below.attributes(number.0));
+    }
+
+    fn setattr(
+        &self,
+        _request: &Request,
+        number: INodeNo,
+        mode: Option<u32>,
+        user: Option<u32>,
+        group: Option<u32>,
+        size: Option<u64>,
+        accessed: Option<TimeOrNow>,
+        modified: Option<TimeOrNow>,
+        _changed: Option<SystemTime>,
+        open: Option<FileHandle>,
+        _created: Option<SystemTime>,
+        _changed_flags: Option<SystemTime>,
+        _backed_up: Option<SystemTime>,
+        _flags: Option<BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        let change = Change { mode, owner: (user, group), size, times: (accessed, modified) };
+        let about = About { attributes: size.is_none(), ..About::new(DiskOp::Truncate, number) };
+        let grows = || {
+            let now = self.below.attributes(number.0).map_or(0, |attributes| attributes.size);
+            size.is_some_and(|size| size > now)
+        };
+        self.through(about, None, &grows, reply, move |below, twist, reply| {
+            let open = open.map(|open| open.0);
+            give_attributes(reply, below.change(number.0, open, &change, twist));
+        });
+    }
+
+    fn readlink(&self, _request: &Request, number: INodeNo, reply: ReplyData) {
+        match self.below.read_link(number.0) {
+            Ok(target) => reply.data(target.as_encoded_bytes()),
+            Err(error) => reply.error(error.into()),
+        }
+    }
+
+    fn mknod(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _mask: u32,
+        _device: u32,
+        reply: ReplyEntry,
+    ) {
+        let (owner, new) = (owner(request), name.to_owned());
+        self.through(About::new(DiskOp::Create, parent), Some(name), &|| true, reply, move |below, _, reply| {
+            give_entry(reply, below.make(parent.0, &new, owner, |path| files::make_node(path, mode)));
+        });
+    }
+
+    fn mkdir(&self, request: &Request, parent: INodeNo, name: &OsStr, mode: u32, _mask: u32, reply: ReplyEntry) {
+        let (owner, new) = (owner(request), name.to_owned());
+        self.through(About::new(DiskOp::Create, parent), Some(name), &|| true, reply, move |below, _, reply| {
+            let make = |path: &Path| {
+                use std::os::unix::fs::DirBuilderExt as _;
+                fs::DirBuilder::new().mode(mode).create(path)
+            };
+            give_entry(reply, below.make(parent.0, &new, owner, make));
+        });
+    }
+
+    fn unlink(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let gone = name.to_owned();
+        self.through(About::new(DiskOp::Unlink, parent), Some(name), &|| false, reply, move |below, _, reply| {
+            give_end(reply, below.remove(parent.0, &gone, false));
+        });
+    }
+
+    fn rmdir(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let gone = name.to_owned();
+        self.through(About::new(DiskOp::Unlink, parent), Some(name), &|| false, reply, move |below, _, reply| {
+            give_end(reply, below.remove(parent.0, &gone, true));
+        });
+    }
+
+    fn symlink(&self, request: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
+        let (owner, new, target) = (owner(request), name.to_owned(), target.to_owned());
+        self.through(About::new(DiskOp::Create, parent), Some(name), &|| true, reply, move |below, _, reply| {
+            give_entry(reply, below.symlink(parent.0, &new, &target, owner));
+        });
+    }
+
+    fn rename(
+        &self,
+        _request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        new_parent: INodeNo,
+        new_name: &OsStr,
+        flags: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
+        if !flags.is_empty() {
+            return reply.error(Errno::EINVAL);
+        }
+        let (from, to) = (name.to_owned(), new_name.to_owned());
+        self.through(About::new(DiskOp::Rename, parent), Some(name), &|| false, reply, move |below, _, reply| {
+            give_end(reply, below.rename((parent.0, &from), (new_parent.0, &to)));
+        });
+    }
+
+    fn link(&self, _request: &Request, number: INodeNo, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let new = name.to_owned();
+        self.through(About::new(DiskOp::Rename, parent), Some(name), &|| false, reply, move |below, _, reply| {
+            give_entry(reply, below.link(number.0, parent.0, &new));
+        });
+    }
+
+    fn open(&self, _request: &Request, number: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        let only_reads = flags.0 & files::O_ACCMODE == files::O_RDONLY;
+        let about = About { only_reads, ..About::new(DiskOp::Open, number) };
+        let this = self.share();
+        self.through(about, None, &|| false, reply, move |below, _, reply| {
+            let opened = below.tree.get(number.0).and_then(|inode| Ok((files::reopen(&inode.pinned, flags.0)?, inode)));
+            let (file, inode) = match opened {
+                Ok(opened) => opened,
+                Err(error) => return reply.error(error.into()),
+            };
+            let backing = this.backing(&inode, &file, |file| reply.open_backing(file));
+            let open = FileHandle(below.keep(file, inode, backing.clone()));
+            match backing {
+                Some(backing) => reply.opened_passthrough(open, FopenFlags::FOPEN_NOFLUSH, &backing),
+                None => reply.opened(open, FopenFlags::FOPEN_NOFLUSH | FopenFlags::FOPEN_KEEP_CACHE),
+            }
+        });
+    }
+
+    fn create(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _mask: u32,
+        flags: i32,
+        reply: ReplyCreate,
+    ) {
+        let (owner, new, this) = (owner(request), name.to_owned(), self.share());
+        self.through(About::new(DiskOp::Create, parent), Some(name), &|| true, reply, move |below, _, reply| {
+            let (attributes, inode, file) = match below.create(parent.0, &new, (mode, flags), owner) {
+                Ok(created) => created,
+                Err(error) => return reply.error(error.into()),
+            };
+            let backing = this.backing(&inode, &file, |file| reply.open_backing(file));
+            let open = FileHandle(below.keep(file, inode, backing.clone()));
+            let flags = FopenFlags::FOPEN_NOFLUSH;
+            if let Some(backing) = backing {
+                return reply.created_passthrough(&TRUE_FOR, &attributes, GENERATION, open, flags, &backing);
+            }
+            reply.created(&TRUE_FOR, &attributes, GENERATION, open, flags | FopenFlags::FOPEN_KEEP_CACHE);
+        });
+    }
+
+    fn read(
+        &self,
+        _request: &Request,
+        number: INodeNo,
+        open: FileHandle,
+        offset: u64,
+        size: u32,
+        _flags: OpenFlags,
+        _owner: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        let about = About { bytes: u64::from(size), ..About::new(DiskOp::Read, number) };
+        self.through(about, None, &|| false, reply, move |below, twist, reply| {
+            match below.read(open.0, offset, size, twist) {
+                Ok(bytes) => reply.data(&bytes),
+                Err(error) => reply.error(error.into()),
+            }
+        });
+    }
+
+    fn write(
+        &self,
+        _request: &Request,
+        number: INodeNo,
+        open: FileHandle,
+        offset: u64,
+        data: &[u8],
+        _write_flags: WriteFlags,
+        _flags: OpenFlags,
+        _owner: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        let bytes = u64::try_from(data.len()).unwrap_or(u64::MAX);
+        let about = About { bytes, ..About::new(DiskOp::Write, number) };
+        let data = data.to_vec();
+        let grows = || self.needs_room(open.0, offset.saturating_add(bytes));
+        self.through(about, None, &grows, reply, move |below, twist, reply| {
+            match below.write(open.0, offset, &data, twist) {
+                Ok(written) => reply.written(written),
+                Err(error) => reply.error(error.into()),
+            }
+        });
+    }
+
+    fn release(
+        &self,
+        _request: &Request,
+        _number: INodeNo,
+        open: FileHandle,
+        _flags: OpenFlags,
+        _owner: Option<LockOwner>,
+        _flush: bool,
+        reply: ReplyEmpty,
+    ) {
+        self.below.close(open.0);
+        reply.ok();
+    }
+
+    fn fsync(&self, _request: &Request, number: INodeNo, open: FileHandle, only_data: bool, reply: ReplyEmpty) {
+        self.through(About::new(DiskOp::Fsync, number), None, &|| false, reply, move |below, twist, reply| {
+            give_end(reply, below.sync(open.0, only_data, twist));
+        });
+    }
+
+    fn opendir(&self, _request: &Request, _number: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        reply.opened(FileHandle(self.below.open_folder()), FopenFlags::empty());
+    }
+
+    fn readdir(&self, _request: &Request, number: INodeNo, open: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+        let add = |number: u64, next: u64, kind: FileType, name: &OsStr| reply.add(INodeNo(number), next, kind, name);
+        match self.below.list(number.0, open.0, offset, add) {
+            Ok(()) => reply.ok(),
+            Err(error) => reply.error(error.into()),
+        }
+    }
+
+    fn releasedir(&self, _request: &Request, _number: INodeNo, open: FileHandle, _flags: OpenFlags, reply: ReplyEmpty) {
+        self.below.close_folder(open.0);
+        reply.ok();
+    }
+
+    fn fsyncdir(&self, _request: &Request, number: INodeNo, _open: FileHandle, _only_data: bool, reply: ReplyEmpty) {
+        self.through(About::new(DiskOp::Fsync, number), None, &|| false, reply, move |below, twist, reply| {
+            give_end(reply, below.sync_folder(number.0, twist));
+        });
+    }
+
+    fn statfs(&self, _request: &Request, _number: INodeNo, reply: ReplyStatfs) {
+        match self.below.room() {
+            Ok(room) => {
+                let (all, free, ours) = room.blocks;
+                let (free, ours) = if self.harms.nothing_free() { (0, 0) } else { (free, ours) };
+                let (size, fragment) = room.sizes;
+                reply.statfs(all, free, ours, room.files.0, room.files.1, size, room.longest_name, fragment);
+            }
+            Err(error) => reply.error(error.into()),
+        }
+    }
+
+    /// Nobody here uses extended attributes; said once, the kernel does not ask again.
+    fn getxattr(&self, _request: &Request, _number: INodeNo, _name: &OsStr, _size: u32, reply: ReplyXattr) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn listxattr(&self, _request: &Request, _number: INodeNo, _size: u32, reply: ReplyXattr) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn fallocate(
+        &self,
+        _request: &Request,
+        number: INodeNo,
+        open: FileHandle,
+        offset: u64,
+        length: u64,
+        mode: i32,
+        reply: ReplyEmpty,
+    ) {
+        let grows = || offset.saturating_add(length) > self.size(open.0);
+        self.through(About::new(DiskOp::Truncate, number), None, &grows, reply, move |below, twist, reply| {
+            give_end(reply, below.allocate(open.0, (offset, length), mode, twist));
+        });
+    }
+}
+
+impl Passing {
+    /// The same file system, for an operation that may wait.
+    fn share(&self) -> Self {
+        Self {
+            below: Arc::clone(&self.below),
+            harms: Arc::clone(&self.harms),
+            targets: self.targets.clone(),
+            kernel_passes: Arc::clone(&self.kernel_passes),
+            cached: Arc::clone(&self.cached),
+        }
+    }
+}
