@@ -9,6 +9,7 @@ use firedrill_core::cluster::NodeName;
 use firedrill_sys::clock;
 
 use crate::deeds::{self, Grip, Scene};
+use crate::failpoint;
 use crate::guard::Guard;
 use crate::leftovers;
 use crate::log::say;
@@ -113,9 +114,9 @@ impl Holder {
                 return Err((refusal, rest));
             }
         };
-        self.guard.pass("after-apply");
+        failpoint::at("after-apply");
         self.guard.applied(&undo.tag, from);
-        self.guard.pass("after-held");
+        failpoint::at("after-held");
         say(&format!("{} applied: {}; held from {from}", undo.tag, undo.action));
         let deadline = hold_nanos.map(|hold| from.saturating_add(hold));
         self.active.insert(undo.tag.clone(), Active { undo: undo.clone(), grip, from, deadline });
@@ -188,11 +189,11 @@ impl Holder {
             done.held = Some(Held { from: active.from, to: clock::boottime_nanos() });
             active.grip
         });
-        self.guard.pass("before-revert");
+        failpoint::at("before-revert");
         self.guard.busy(true);
         done.failure = self.release(undo, grip).err();
         self.guard.busy(false);
-        self.guard.pass("after-revert");
+        failpoint::at("after-revert");
         Some((done, self.rest(undo)))
     }
 

@@ -7,5 +7,6 @@ mod holding;
 mod holds;
 mod processes;
 mod protocol;
+mod storm;
 mod watch;
 mod world;
