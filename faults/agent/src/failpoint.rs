@@ -2,6 +2,8 @@
 //! `FIREDRILL_FAILPOINT=<point>` in debug builds, or `<point>,guard` for the agent and its guard together. In release
 //! builds nothing of it is left.
 
+use std::sync::{Mutex, PoisonError};
+
 use firedrill_sys::identity::Identity;
 
 /// The points that the agent passes, in the order in which an action passes them.
@@ -22,8 +24,16 @@ pub const OF_AGENT: [&str; 11] = [
 /// The points that the guard passes once its agent has died.
 pub const OF_GUARD: [&str; 3] = ["guard-before-undo", "guard-after-undo", "guard-after-release"];
 
-/// Dies here if so asked; `guard` goes first if it is asked too.
-pub fn at(point: &str, guard: Option<Identity>) {
+/// The guard of this agent.
+static GUARD: Mutex<Option<Identity>> = Mutex::new(None);
+
+/// To be called when the agent has a guard, or another one.
+pub fn guarded_by(guard: Option<Identity>) {
+    *GUARD.lock().unwrap_or_else(PoisonError::into_inner) = guard;
+}
+
+/// Dies here if so asked; the guard goes first if it is asked too.
+pub fn at(point: &str) {
     if !cfg!(debug_assertions) {
         return;
     }
@@ -32,6 +42,7 @@ pub fn at(point: &str, guard: Option<Identity>) {
     if name != point {
         return;
     }
+    let guard = *GUARD.lock().unwrap_or_else(PoisonError::into_inner);
     if let (Some(guard), true) = (guard, both) {
         // A guard that cannot be killed makes the test that asked fail.
         drop(guard.kill());

@@ -9,6 +9,7 @@ use firedrill_core::cluster::NodeName;
 use firedrill_sys::clock;
 
 use crate::deeds::{self, Grip, Scene};
+use crate::failpoint;
 use crate::guard::Guard;
 use crate::leftovers;
 use crate::log::say;
@@ -119,9 +120,9 @@ impl Holder {
                 return Err((refusal, rest));
             }
         };
-        self.guard.pass("after-apply");
+        failpoint::at("after-apply");
         self.guard.applied(&undo.tag, from);
-        self.guard.pass("after-held");
+        failpoint::at("after-held");
         let grip = sabotage::hold(self.sabotage, grip, from, hold_nanos);
         say(&format!("{} applied: {}; held from {from}", undo.tag, undo.action));
         let deadline = hold_nanos.map(|hold| from.saturating_add(hold));
@@ -198,11 +199,11 @@ impl Holder {
             done.held = Some(Held { from: active.from, to: to.max(active.from) });
             active.grip
         });
-        self.guard.pass("before-revert");
+        failpoint::at("before-revert");
         self.guard.busy(true);
         done.failure = self.release(undo, grip).err();
         self.guard.busy(false);
-        self.guard.pass("after-revert");
+        failpoint::at("after-revert");
         Some((done, self.rest(undo)))
     }
 

@@ -3,11 +3,15 @@
 
 use std::fs;
 use std::io;
+use std::mem::MaybeUninit;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::ptrace::{self, Options};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
+
+use crate::ready::until;
 
 /// What became of an attempt to hold a thread.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,6 +50,49 @@ pub fn interrupt(tid: i32) -> io::Result<()> {
         Ok(()) | Err(Errno::ESRCH | Errno::EIO) => Ok(()),
         Err(errno) => Err(errno.into()),
     }
+}
+
+/// Lets a held process go on, with the signal it was about to take if it stopped at one. Waits a moment for a thread that has
+/// not come to its stop yet; `false` if one did not.
+pub fn let_go(pid: i32) -> io::Result<bool> {
+    let mut all = true;
+    for tid in threads(pid).into_iter().filter(|tid| is_own(*tid)) {
+        all &= until(LET_GO, || if is_still(tid) { Ok(()) } else { Err(()) }).is_ok();
+        detach(tid, stopped_at(tid)?)?;
+    }
+    Ok(all)
+}
+
+/// How long a thread may take to come to its stop.
+const LET_GO: Duration = Duration::from_secs(1);
+
+/// The signal that a thread was about to take when it stopped; 0 if it stopped for something else. Takes nothing from the
+/// kernel's hands.
+#[expect(unsafe_code, reason = "nix knows no real-time signals")]
+fn stopped_at(tid: i32) -> io::Result<i32> {
+    let flags = libc::WSTOPPED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
+    let id = libc::id_t::try_from(tid).map_err(io::Error::other)?;
+    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+    // SAFETY: the kernel writes one siginfo to the place it is given, which outlives the call.
+    let result = unsafe { libc::waitid(libc::P_PID, id, info.as_mut_ptr(), flags) };
+    if result != 0 {
+        let error = io::Error::last_os_error();
+        return if error.raw_os_error() == Some(libc::ECHILD) { Ok(0) } else { Err(error) };
+    }
+    // SAFETY: all of it was zeroed, and zeros are a siginfo; for the end or stop of a child the status is set.
+    let status = unsafe { info.assume_init().si_status() };
+    // Above the signal is the event, if it was one.
+    Ok(if status >> 8 == 0 { status & 0xff } else { 0 })
+}
+
+#[expect(unsafe_code, reason = "nix knows no real-time signals")]
+fn detach(tid: i32, signal: i32) -> io::Result<()> {
+    let nothing = std::ptr::null_mut::<libc::c_void>();
+    let signal = libc::c_long::from(signal);
+    // SAFETY: PTRACE_DETACH takes numbers only, and touches no memory of ours.
+    let result = unsafe { libc::ptrace(libc::PTRACE_DETACH, tid, nothing, signal) };
+    let error = io::Error::last_os_error();
+    if result == 0 || error.raw_os_error() == Some(libc::ESRCH) { Ok(()) } else { Err(error) }
 }
 
 /// Lets held processes that have ended be seen by their own parents, which the kernel keeps from it until the holder knows.

@@ -17,6 +17,7 @@ use firedrill_sys::clock;
 
 use super::{Grip, Scene, Work, not_mine};
 use crate::ends::Ends;
+use crate::failpoint;
 use crate::protocol::{Refusal, RefusalKind};
 use crate::world::{World, is_tag};
 
@@ -108,6 +109,7 @@ impl Work for ShiftClock {
                 symlink(from, to).map_err(|error| Refusal::system(format!("linking {}", to.display()), &error))
             };
             link(&told.name, &tagged(file, &undo.tag))?;
+            failpoint::at("mid-apply");
             link(Path::new(&undo.tag), file)?;
         }
         let from = clock::boottime_nanos();

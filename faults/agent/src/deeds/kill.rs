@@ -10,6 +10,7 @@ use firedrill_sys::process::{self, Process};
 
 use super::{Grip, Scene, Work, not_mine, targets};
 use crate::ends::Ends;
+use crate::failpoint;
 use crate::log::say;
 use crate::protocol::{Refusal, RefusalKind};
 use crate::world::{self, World};
@@ -119,6 +120,7 @@ fn apply(world: &World, target: &Target<'_>, number: i32) -> Result<(u64, u64), 
         }
         Ok(signalled) => {
             from.get_or_insert_with(clock::boottime_nanos);
+            failpoint::at("mid-apply");
             let over = signalled.is_empty() || number != SIGKILL;
             last = signalled;
             over.then_some(Ok(()))

@@ -6,6 +6,7 @@
 mod traced;
 
 use std::io;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use firedrill_core::action::{Action, Effect, Presence, ProcessRef, Undo};
@@ -19,6 +20,7 @@ pub use traced::hold;
 
 use self::traced::Holder;
 use crate::ends::Ends;
+use crate::failpoint;
 use crate::log::say;
 use crate::protocol::{Refusal, RefusalKind};
 use crate::world::{self, World};
@@ -56,15 +58,18 @@ impl Work for Pause {
     fn apply(&self, scene: &mut Scene<'_>, undo: &Undo) -> Result<(Box<dyn Grip>, u64), Refusal> {
         let (node, process) = whom(&undo.action)?;
         let holder = hold_all(scene.world, undo);
-        scene.guard.pass("mid-apply");
-        let (stopped, from) = apply(scene.world, node, process, scene.held, holder.as_ref())?;
+        failpoint::at("mid-apply");
+        let (found, from) = apply(scene.world, node, process, scene.held, holder.as_ref())?;
+        let Found { stopped, shared } = found;
         if stopped.iter().any(|reference| !undo.processes.contains(reference)) {
             scene.guard.hold(&Undo { processes: stopped.clone(), ..undo.clone() }).or_else(|refusal| {
                 revert(&stopped, scene.held)?;
                 Err(refusal)
             })?;
         }
-        Ok((Box::new(Paused { holder, stopped }), from))
+        let own = holder.iter().flat_map(|holder| &holder.held);
+        let wanted = own.chain(&stopped).chain(&shared).cloned().collect();
+        Ok((Box::new(Paused { holder, signalled: stopped, wanted }), from))
     }
 
     fn undo(&self, world: &World, undo: &Undo, held: &[ProcessRef]) -> Result<(), Refusal> {
@@ -81,21 +86,43 @@ impl Work for Pause {
     }
 }
 
-/// What was stopped: what the holder holds, and what a signal has stopped, in the order of stopping.
+/// What was stopped.
 #[derive(Debug)]
 struct Paused {
     holder: Option<Holder>,
-    stopped: Vec<ProcessRef>,
+    signalled: Vec<ProcessRef>,
+    /// All that is to stay stopped: what the holder holds, what a signal has stopped, and what other pauses had stopped
+    /// before.
+    wanted: Vec<ProcessRef>,
+}
+
+/// Holders whose pause is over while others still want what they hold. Their end lets everything go, and comes with the
+/// agent's.
+static INHERITED: Mutex<Vec<Holder>> = Mutex::new(Vec::new());
+
+/// Lets go of what no pause wants any more. A failure of one does not stop the others.
+fn keep_only(holder: Option<Holder>, want: &[ProcessRef]) -> Result<(), Refusal> {
+    let mut inherited = INHERITED.lock().unwrap_or_else(PoisonError::into_inner);
+    let all: Vec<Holder> = inherited.drain(..).chain(holder).collect();
+    let mut result = Ok(());
+    for holder in all {
+        match holder.keep_only(want) {
+            Ok(kept) => inherited.extend(kept),
+            Err(refusal) => result = Err(refusal),
+        }
+    }
+    result
 }
 
 impl Grip for Paused {
     fn let_go(self: Box<Self>, _world: &World, _undo: &Undo, held: &[ProcessRef]) -> Result<(), Refusal> {
-        let released = self.holder.map_or(Ok(()), Holder::release);
-        revert(&self.stopped, held).and(released)
+        let released = keep_only(self.holder, held);
+        failpoint::at("mid-revert");
+        revert(&self.signalled, held).and(released)
     }
 
     fn stopped(&self) -> &[ProcessRef] {
-        &self.stopped
+        &self.wanted
     }
 }
 
@@ -128,8 +155,17 @@ fn end_holder(tag: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// What was found beside that which is held.
+#[derive(Default)]
+struct Found {
+    /// Stopped by a signal, of this pause or of another one.
+    stopped: Vec<ProcessRef>,
+    /// Held by another pause's holder.
+    shared: Vec<ProcessRef>,
+}
+
 /// Stops by signals what is not held; returns that, and when the last that was needed had been done (boot time,
-/// nanoseconds): the looks that follow only make sure. `held` are processes that other pauses have stopped. On an error what
+/// nanoseconds): the looks that follow only make sure. `held` are processes that other pauses want stopped. On an error what
 /// was stopped goes on.
 fn apply(
     world: &World,
@@ -137,12 +173,12 @@ fn apply(
     name: Option<&ProcessName>,
     held: &[ProcessRef],
     holder: Option<&Holder>,
-) -> Result<(Vec<ProcessRef>, u64), Refusal> {
+) -> Result<(Found, u64), Refusal> {
     let own = holder.map_or(&[][..], |holder| &holder.held);
-    let mut stopped = Vec::new();
+    let mut found = Found::default();
     let mut quiet_looks = 0;
     let mut since = holder.map_or_else(clock::boottime_nanos, |holder| holder.since);
-    let done = clock::until(PATIENCE, INTERVAL, || match round(world, node, name, (held, own), &mut stopped) {
+    let done = clock::until(PATIENCE, INTERVAL, || match round(world, node, name, (held, own), &mut found) {
         Ok(signalled) => {
             if signalled == 0 {
                 quiet_looks += 1;
@@ -155,8 +191,8 @@ fn apply(
         Err(refusal) => Some(Err(refusal)),
     });
     match done.unwrap_or_else(|| Err(never_quiet(node))) {
-        Ok(()) => Ok((stopped, since)),
-        Err(refusal) => Err(match revert(&stopped, held) {
+        Ok(()) => Ok((found, since)),
+        Err(refusal) => Err(match revert(&found.stopped, held) {
             Ok(()) => refusal,
             Err(second) => {
                 Refusal { what: format!("{}; and going on again failed: {second}", refusal.what), ..refusal }
@@ -165,35 +201,34 @@ fn apply(
     }
 }
 
-/// One look and one SIGSTOP to each that runs, or that only another pause's holder holds; how many there were. Of the
-/// `others` the first are those that other pauses have stopped, the second those that this one holds.
+/// One look and one SIGSTOP to each that runs, or that somebody else's debugger holds; how many there were. Of the two
+/// lists the first are those that other pauses want stopped, the second those that this one holds.
 fn round(
     world: &World,
     node: &NodeName,
     name: Option<&ProcessName>,
     (held, own): (&[ProcessRef], &[ProcessRef]),
-    stopped: &mut Vec<ProcessRef>,
+    found: &mut Found,
 ) -> Result<usize, Refusal> {
     let mut signalled = 0;
     for process in world.processes(node, name)? {
         let reference = world::reference(&process);
-        if process.state == State::Stopped {
+        let known = found.stopped.contains(&reference) || found.shared.contains(&reference);
+        match process.state {
             // Stopped by another pause of ours: it must not go on before both end. By somebody else: not ours to let go on.
-            if held.contains(&reference) && !stopped.contains(&reference) {
-                stopped.push(reference);
+            State::Stopped if held.contains(&reference) && !known => found.stopped.push(reference),
+            State::Stopped => {}
+            State::Held if known || own.contains(&reference) => {}
+            State::Held if held.contains(&reference) => found.shared.push(reference),
+            State::Held | State::Alive | State::Ended => {
+                signalled += 1;
+                if !found.stopped.contains(&reference) {
+                    found.stopped.push(reference);
+                }
+                process::signal(process.pid, process.start, SIGSTOP)
+                    .map_err(|error| Refusal::system(format!("stopping {} ({})", process.name, process.pid), &error))?;
             }
-            continue;
         }
-        // Held by another pause: the signal waits until that one lets go.
-        if process.state == State::Held && (own.contains(&reference) || stopped.contains(&reference)) {
-            continue;
-        }
-        signalled += 1;
-        if !stopped.contains(&reference) {
-            stopped.push(reference);
-        }
-        process::signal(process.pid, process.start, SIGSTOP)
-            .map_err(|error| Refusal::system(format!("stopping {} ({})", process.name, process.pid), &error))?;
     }
     Ok(signalled)
 }
@@ -207,9 +242,8 @@ fn never_quiet(node: &NodeName) -> Refusal {
 fn revert(stopped: &[ProcessRef], held: &[ProcessRef]) -> Result<(), Refusal> {
     let mut result = Ok(());
     for reference in stopped.iter().rev().filter(|reference| !held.contains(reference)) {
-        if world::find(reference).is_none_or(|process| process.state == State::Alive) {
-            continue;
-        }
+        // Whatever its state: what another pause has just let go of may not have taken its stop yet, and this one takes that
+        // back. What runs is none the wiser.
         let signalled = process::signal(reference.pid, reference.start, SIGCONT);
         let failed = match signalled {
             Ok(_) => clock::until(PATIENCE, INTERVAL, || find_stopped(reference).is_none().then_some(()))

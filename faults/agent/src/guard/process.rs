@@ -123,17 +123,17 @@ fn undo_all(start: Start, holds: Vec<Undo>) -> Result<(), Refusal> {
     for undo in left {
         let tag = &undo.tag;
         say(&format!("the agent died; its guard undoes {tag} ({})", undo.action));
-        failpoint::at("guard-before-undo", None);
+        failpoint::at("guard-before-undo");
         if let Err(refusal) = undo_without_agent(&world, &undo) {
             say(&format!("{tag} could not be undone: {refusal}"));
             result = Err(refusal);
             continue;
         }
-        failpoint::at("guard-after-undo", None);
+        failpoint::at("guard-after-undo");
         if let Some(Err(error)) = leftover.as_mut().map(|leftover| leftover.release(tag)) {
             say(&format!("{tag}: the journal could not be written: {error}"));
         }
-        failpoint::at("guard-after-release", None);
+        failpoint::at("guard-after-release");
     }
     if let Some(leftover) = leftover.filter(|leftover| leftover.pending.is_empty()) {
         leftover.remove().map_err(|error| Refusal::system("removing the journal", &error))?;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use firedrill_agent::protocol::{Answer, Ask, By, Held, Line, Notice, Refusal, Request, VERSION};
 use firedrill_core::action::{Action, Effect, Presence, Undo};
+use firedrill_sys::clock;
 
 use crate::world::{World, wait};
 
@@ -40,7 +41,8 @@ impl Agent {
         let (sender, lines) = channel();
         thread::spawn(move || {
             for line in stdout.lines() {
-                let line = serde_json::from_str(&line.expect("a line")).expect("a line of the protocol");
+                // A line cut short is the agent's end in the middle of it.
+                let Ok(line) = serde_json::from_str(&line.expect("a line")) else { break };
                 if sender.send(line).is_err() {
                     break;
                 }
@@ -73,6 +75,32 @@ impl Agent {
         answer
     }
 
+    /// Asks an agent that may die at any moment; `None` when it has.
+    pub(crate) fn try_ask(&mut self, ask: Ask) -> Option<Answer> {
+        self.next += 1;
+        let id = self.next;
+        let line = serde_json::to_string(&Request { id, ask }).expect("a line");
+        writeln!(self.stdin.as_mut()?, "{line}").ok()?;
+        loop {
+            match self.lines.recv_timeout(PATIENCE) {
+                Ok(Line::Answer { id: answered, answer }) if answered == id => return Some(answer),
+                Ok(Line::Answer { .. } | Line::Notice(_)) => {}
+                Err(_) => return None,
+            }
+        }
+    }
+
+    /// What its tags begin with from now on.
+    pub(crate) fn call_it(&mut self, prefix: &str) {
+        prefix.clone_into(&mut self.prefix);
+    }
+
+    /// A fresh tag.
+    pub(crate) fn tag(&mut self) -> String {
+        self.next += 1;
+        format!("{}{}", self.prefix, self.next)
+    }
+
     /// Sends a line as it is.
     pub(crate) fn say(&mut self, line: &str) {
         writeln!(self.stdin.as_mut().expect("open"), "{line}").expect("the agent reads");
@@ -100,8 +128,7 @@ impl Agent {
     }
 
     pub(crate) fn try_prepare(&mut self, action: &Action) -> Answer {
-        self.next += 1;
-        let tag = format!("{}{}", self.prefix, self.next);
+        let tag = self.tag();
         self.ask(Ask::Prepare { tag, action: action.clone() })
     }
 
@@ -179,6 +206,12 @@ impl Agent {
 
     pub(crate) fn signal(pid: i32, signal: nix::sys::signal::Signal) {
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).expect("sent");
+    }
+
+    /// Its end, or why there is none.
+    pub(crate) fn exit_or(&mut self, why: impl Fn() -> String) {
+        let ended = clock::until(PATIENCE, Duration::from_millis(2), || self.child.try_wait().expect("a child"));
+        assert!(ended.is_some(), "the agent lives on: {}", why());
     }
 
     pub(crate) fn exit(&mut self) -> ExitStatus {

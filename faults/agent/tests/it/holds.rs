@@ -110,18 +110,47 @@ fn a_held_process_can_be_killed_and_its_parent_sees_it() {
 }
 
 #[test]
-fn what_a_debugger_holds_is_stopped_by_a_signal() {
+fn pauses_that_overlap_hold_until_the_last_and_not_longer() {
+    let Some(world) = world() else { return };
+    world.start(1, "bash", &["-c", "while true; do sleep 600; done"]);
+    wait("the child runs", || (world.processes(1).len() == 2).then_some(()));
+    let mut agent = Agent::start(&world, LONG);
+    let (all, one) = (agent.inject(&pause(1, None)), agent.inject(&pause(1, Some("sleep"))));
+    agent.revert(&one);
+    agent.sees(&all, Presence::Full);
+    let one = agent.inject(&pause(1, Some("sleep")));
+    // What only the first wanted goes on at once.
+    agent.revert(&all);
+    agent.sees(&one, Presence::Full);
+    agent.sees(&all, Presence::Partial);
+    assert_eq!(states(&world, 1), [State::Alive, State::Held]);
+    let all = agent.inject(&pause(1, None));
+    agent.sees(&all, Presence::Full);
+    agent.revert(&one);
+    agent.sees(&all, Presence::Full);
+    agent.revert(&all);
+    assert_eq!(states(&world, 1), [State::Alive, State::Alive]);
+    let _both = (agent.inject(&pause(1, None)), agent.inject(&pause(1, Some("sleep"))));
+    Agent::signal(agent.guard().expect("a guard"), Signal::SIGKILL);
+    agent.kill_9();
+    wait("they go on", || (states(&world, 1) == [State::Alive, State::Alive]).then_some(()));
+}
+
+#[test]
+fn what_somebody_elses_debugger_holds_is_stopped_by_a_signal() {
     let Some(world) = world() else { return };
     world.start(1, "sleep", &["600"]);
-    let mut agent = Agent::start(&world, LONG);
-    // The first pause is the second's debugger.
-    let (first, second) = (agent.inject(&pause(1, None)), agent.inject(&pause(1, Some("sleep"))));
-    agent.revert(&second);
-    agent.sees(&first, Presence::Full);
-    let third = agent.inject(&pause(1, Some("sleep")));
-    agent.revert(&first);
-    assert_eq!(states(&world, 1), [State::Stopped]);
+    let mut debugger = Agent::start(&world, LONG);
+    let theirs = debugger.inject(&pause(1, None));
+    let mut agent = Agent::silent(&world);
+    let mut config = world.config(LONG);
+    config.tag_prefix = "fd-second-".to_owned();
+    let hello = firedrill_agent::protocol::Ask::Hello { version: firedrill_agent::protocol::VERSION, config };
+    assert!(matches!(agent.ask(hello), firedrill_agent::protocol::Answer::Hello { .. }));
+    agent.call_it("fd-second-");
+    agent.inject(&pause(1, None));
+    debugger.revert(&theirs);
+    wait("it is stopped", || (states(&world, 1) == [State::Stopped]).then_some(()));
     agent.kill_9();
     wait("the guard lets it go on", || (states(&world, 1) == [State::Alive]).then_some(()));
-    drop(third);
 }

@@ -8,5 +8,6 @@ mod holds;
 mod impair;
 mod processes;
 mod protocol;
+mod storm;
 mod watch;
 mod world;

@@ -159,6 +159,23 @@ impl World {
         self.folder.path().join(format!("clock{number}"))
     }
 
+    /// Where the world keeps its files: journals, clocks.
+    pub(crate) fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
+    /// What `ci/inventory` is to be asked about.
+    pub(crate) fn places(&self) -> Vec<String> {
+        let net = |label: &str, netns: &Netns| format!("--net={label}={}", netns.path().display());
+        let ends = (1..=NODES).map(|number| net(&format!("n{number}"), self.end(number)));
+        let mut places: Vec<String> = ends.collect();
+        places.push(net("clients", self.end(NODES + 1)));
+        places.push(net("switch", &self.switch));
+        places.push(format!("--tree={}", self.folder.path().display()));
+        places.push(format!("--run=fd-{}-", self.run));
+        places
+    }
+
     pub(crate) fn end(&self, number: u8) -> &Netns {
         &self.ends[usize::from(number) - 1]
     }

@@ -11,6 +11,7 @@ use firedrill_core::cluster::{NodeName, ProcessName};
 use firedrill_sys::process::{Process, State};
 use firedrill_sys::trace::{self, Seized};
 use firedrill_sys::{clock, process, ready, spawn};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{ARGUMENT, INTERVAL, PATIENCE, whom};
@@ -26,7 +27,7 @@ const ANSWER: Duration = Duration::from_secs(4);
 const TURN: Duration = Duration::from_millis(20);
 const LONGEST_ANSWER: usize = 1 << 20;
 
-/// What a holder is to do: the first and only line it is told.
+/// What a holder is to do: the first line it is told. Later ones are process ids to let go of.
 #[derive(Serialize, Deserialize)]
 struct Job {
     config: Config,
@@ -34,7 +35,7 @@ struct Job {
     process: Option<ProcessName>,
 }
 
-/// What a holder has done: the only line it says.
+/// What a holder has done: the first line it says. Later ones say whether all were let go.
 #[derive(Serialize, Deserialize)]
 struct Report {
     held: Vec<ProcessRef>,
@@ -48,7 +49,7 @@ struct Report {
 #[derive(Debug)]
 pub(super) struct Holder {
     child: Child,
-    pipe: Option<ChildStdin>,
+    pipes: Option<(ChildStdin, ChildStdout)>,
     /// What it holds.
     pub(super) held: Vec<ProcessRef>,
     /// When the last of it was stopped.
@@ -64,17 +65,34 @@ impl Holder {
         let failed = |error: io::Error| Refusal::system("starting what holds the pause", &error);
         let mut child = process::start_self(&[ARGUMENT, &undo.tag]).map_err(failed)?;
         let pipes = child.stdin.take().zip(child.stdout.take());
-        let mut holder = Self { child, pipe: None, held: Vec::new(), since: 0 };
+        let mut holder = Self { child, pipes: None, held: Vec::new(), since: 0 };
         let Some((pipe, answers)) = pipes else { return Err(failed(io::Error::other("no pipes"))) };
-        let report = tell(&pipe, &job).and_then(|()| hear(&answers)).map_err(failed)?;
-        holder.pipe = Some(pipe);
+        ready::never_wait(&pipe).and_then(|()| ready::never_wait(&answers)).map_err(failed)?;
+        let report: Report = tell(&pipe, &job).and_then(|()| hear(&answers)).map_err(failed)?;
+        holder.pipes = Some((pipe, answers));
         (holder.held, holder.since) = (report.held, report.since);
         Ok((!report.restless).then_some(holder))
     }
 
+    /// Lets go of all but what others `want`. Still there, with that, if there is such.
+    pub(super) fn keep_only(mut self, want: &[ProcessRef]) -> Result<Option<Self>, Refusal> {
+        let (kept, free): (Vec<_>, Vec<_>) = self.held.drain(..).partition(|reference| want.contains(reference));
+        if kept.is_empty() {
+            return self.release().map(|()| None);
+        }
+        self.held = kept;
+        let pids: Vec<i32> = free.iter().map(|reference| reference.pid).collect();
+        let Some((pipe, answers)) = &self.pipes else { return Ok(Some(self)) };
+        let let_go: bool = tell(pipe, &pids)
+            .and_then(|()| hear(answers))
+            .map_err(|error| Refusal::system("asking what holds the pause to let go", &error))?;
+        let what = || Refusal::new(RefusalKind::System, "not all that was held could be let go");
+        if let_go { Ok(Some(self)) } else { Err(what()) }
+    }
+
     /// Lets everything go.
-    pub(super) fn release(mut self) -> Result<(), Refusal> {
-        drop(self.pipe.take());
+    fn release(mut self) -> Result<(), Refusal> {
+        drop(self.pipes.take());
         let ended = clock::until(PATIENCE, INTERVAL, || self.child.try_wait().transpose());
         // Killed, if need be, when it is dropped: that lets go as well.
         ended
@@ -96,15 +114,13 @@ impl Drop for Holder {
     }
 }
 
-fn tell(pipe: &ChildStdin, job: &Job) -> io::Result<()> {
-    let mut line = serde_json::to_vec(job)?;
+fn tell(pipe: &ChildStdin, what: &impl Serialize) -> io::Result<()> {
+    let mut line = serde_json::to_vec(what)?;
     line.push(b'\n');
-    ready::never_wait(pipe)?;
     ready::write_all(pipe, &line, ANSWER)
 }
 
-fn hear(answers: &ChildStdout) -> io::Result<Report> {
-    ready::never_wait(answers)?;
+fn hear<T: DeserializeOwned>(answers: &ChildStdout) -> io::Result<T> {
     let mut line = Vec::new();
     let answered = clock::until(ANSWER, Duration::ZERO, || match ready::read_some(answers, TURN) {
         Ok(Some(bytes)) => {
@@ -141,8 +157,16 @@ pub fn hold() -> Result<(), Refusal> {
     if report.restless {
         return Ok(());
     }
-    // Nothing more is said on it: its end is the agent's wish, or death.
-    while matches!(ready::read_some(&stdin, TURN), Ok(Some(_))) {
+    // Then it is told whom to let go of. Its end is the agent's wish, or death.
+    let mut line = Vec::new();
+    while let Ok(Some(bytes)) = ready::read_some(&stdin, TURN) {
+        line.extend(bytes);
+        if line.ends_with(b"\n") {
+            let pids: Vec<i32> = serde_json::from_slice(&line).map_err(|error| failed(error.into()))?;
+            line.clear();
+            let all = pids.into_iter().map(trace::let_go).try_fold(true, |all, one| one.map(|one| all && one));
+            writeln!(io::stdout(), "{}", all.map_err(failed)?).map_err(failed)?;
+        }
         trace::pass_on_ends().map_err(failed)?;
     }
     Ok(())

@@ -1,0 +1,344 @@
+//! The kill storm: the agent, its guard, or all of it die at random instants and between any two steps, while everything it
+//! can do is in force against servers that outlive it. Afterwards an inventory that none of our code takes is as before.
+//!
+//! `FIREDRILL_STORM_KILLS` is how many kills (a few without it); `FIREDRILL_STORM_SEED` repeats one. `ci/bench storm` runs
+//! a thousand and more.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, Write as _};
+use std::net::Ipv4Addr;
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use firedrill_agent::failpoint::{OF_AGENT, OF_GUARD};
+use firedrill_agent::protocol::{Answer, Ask, VERSION};
+use firedrill_core::action::{Action, Undo};
+use firedrill_core::cluster::ProcessName;
+use firedrill_core::harm::{Chance, ClockChange, DiskHarm, DiskTarget, Impairment, NameAnswer, Occurrence, Pressure};
+use firedrill_sys::clock;
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill as send};
+use nix::unistd::Pid;
+
+use crate::agent::Agent;
+use crate::world::{World, cut, kill, link, node, pause, wait, world};
+
+/// The lease of the storm's agents.
+const LEASE: Duration = Duration::from_secs(1);
+/// The longest an effect may outlast its agent: the lease, or the guard's least patience when that is longer, and what a
+/// busy machine adds.
+const BOUND: Duration = Duration::from_secs(20);
+/// Kills without `FIREDRILL_STORM_KILLS`.
+const FEW: usize = 12;
+
+/// Everything that can be done to the world, each once and some of it twice. What the agent does not offer, or not in
+/// this world, is left out by itself.
+fn actions() -> Vec<Action> {
+    let bash = Some(ProcessName("bash".to_owned()));
+    let impair = |how| Action::Impair { links: vec![link(2, 3), link(3, 2)], port: None, how, seed: 7 };
+    let harm = |how| {
+        let target = DiskTarget { path: None, ops: BTreeSet::new(), when: Occurrence::Always };
+        Action::HarmDisk { node: node(3), target, how, seed: 7 }
+    };
+    let press = |pressure| Action::Press { node: node(2), pressure };
+    let millis = Duration::from_millis;
+    let chance = Chance::per_million(500_000);
+    vec![
+        cut(1, 2),
+        cut(2, 3),
+        pause(2, None),
+        pause(2, Some("sleep")),
+        pause(3, None),
+        kill(1, None, true),
+        kill(1, Some("sleep"), false),
+        Action::ShiftClock { node: node(2), process: None, change: ClockChange::Offset { nanos: 7_000_000_000 } },
+        impair(Impairment::Loss { chance }),
+        impair(Impairment::Delay { delay: millis(50), jitter: millis(5) }),
+        impair(Impairment::Refuse),
+        impair(Impairment::HalfOpen),
+        impair(Impairment::Bandwidth { bytes_per_second: 10_000 }),
+        harm(DiskHarm::Stall),
+        harm(DiskHarm::Full),
+        harm(DiskHarm::Latency { delay: millis(50) }),
+        Action::LosePower { nodes: vec![node(3)] },
+        Action::Oom { node: node(1), process: None },
+        Action::RestartLoop { node: node(1), process: None, every: millis(200) },
+        press(Pressure::Cpu { workers: 1 }),
+        press(Pressure::Memory { bytes: 16 << 20 }),
+        press(Pressure::Io { workers: 1 }),
+        press(Pressure::Fds { spare: 0 }),
+        press(Pressure::Pids { spare: 0 }),
+        Action::MisleadNames { askers: vec![node(1)], names: vec![node(2)], answer: NameAnswer::Failure },
+        Action::MisleadNames {
+            askers: vec![node(3)],
+            names: vec![node(2)],
+            answer: NameAnswer::Wrong { address: Ipv4Addr::LOCALHOST },
+        },
+        Action::Pause { node: node(2), process: bash },
+    ]
+}
+
+/// Who dies, and how.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Victim {
+    Agent,
+    Guard,
+    AgentAndGuard,
+    GuardAndAgent,
+    Everything,
+    Owner,
+    StoppedAgent,
+    StoppedGuard,
+    Point,
+}
+
+/// `ci/inventory`, kept running.
+struct Independent {
+    child: Child,
+    stdin: ChildStdin,
+    lines: BufReader<ChildStdout>,
+}
+
+impl Independent {
+    #[expect(clippy::disallowed_methods, reason = "what the test must not do itself")]
+    fn start(world: &World) -> Self {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../ci/inventory");
+        let mut command = std::process::Command::new(script);
+        command.args(world.places()).arg("--again").stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("python3 runs");
+        let stdin = child.stdin.take().expect("a pipe");
+        let lines = BufReader::new(child.stdout.take().expect("a pipe"));
+        let mut independent = Self { child, stdin, lines };
+        independent.list();
+        independent
+    }
+
+    fn list(&mut self) -> BTreeSet<String> {
+        let lines = (&mut self.lines).lines().map(|line| line.expect("a line"));
+        lines.take_while(|line| !line.is_empty()).collect()
+    }
+
+    /// What is there now.
+    fn take(&mut self) -> BTreeSet<String> {
+        writeln!(self.stdin).expect("it reads");
+        self.list()
+    }
+
+    /// Waits until nothing differs from `before`; `inert` things count too if asked.
+    fn wait_same(&mut self, before: &BTreeSet<String>, inert: bool, what: &str) {
+        let counts = |line: &&String| inert || !line.starts_with("inert ");
+        let mut differs = String::new();
+        let same = clock::until(BOUND, Duration::from_millis(20), || {
+            let now = self.take();
+            differs.clear();
+            for line in before.difference(&now).filter(counts) {
+                writeln!(differs, "  gone: {line}").expect("text");
+            }
+            for line in now.difference(before).filter(counts) {
+                writeln!(differs, "  left: {line}").expect("text");
+            }
+            differs.is_empty().then_some(())
+        });
+        assert!(same.is_some(), "{what}:\n{differs}");
+    }
+}
+
+impl Drop for Independent {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// Small and seeded, so that a storm can be repeated (xorshift64*).
+struct Chances(u64);
+
+impl Chances {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        let drawn = self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33;
+        usize::try_from(drawn).expect("31 bits") % limit
+    }
+
+    fn shuffle<T>(&mut self, all: &mut [T]) {
+        for last in (1..all.len()).rev() {
+            all.swap(last, self.below(last + 1));
+        }
+    }
+}
+
+struct Storm {
+    world: World,
+    independent: Independent,
+    before: BTreeSet<String>,
+    chances: Chances,
+    offered: BTreeMap<String, usize>,
+}
+
+impl Storm {
+    fn start(seed: u64) -> Option<Self> {
+        let mut world = world()?;
+        std::fs::create_dir_all(world.clocks(2).join("bash")).expect("a folder");
+        std::fs::create_dir_all(world.folder().join("journals")).expect("a folder");
+        world.with_starter(None);
+        world.start(1, "sleep", &["600"]);
+        world.start(2, "bash", &["-c", "while true; do sleep 600; done"]);
+        world.start(3, "sleep", &["600"]);
+        wait("the child runs", || (world.processes(2).len() == 2).then_some(()));
+        let mut independent = Independent::start(&world);
+        let before = independent.take();
+        Some(Self { world, independent, before, chances: Chances(seed | 1), offered: BTreeMap::new() })
+    }
+
+    /// One agent and its death, and what must be true afterwards. Returns how long after the kill effects were gone, at most.
+    fn cycle(&mut self, victim: Victim, point: &str) -> Duration {
+        let mut agent = Agent::failing(&self.world, point);
+        let hello = Ask::Hello { version: VERSION, config: self.world.config(LEASE) };
+        let greeted = agent.try_ask(hello);
+        assert!(matches!(greeted, Some(Answer::Hello { .. })), "{point}: {greeted:?}");
+        let delay = Duration::from_millis(u64::try_from(self.chances.below(400)).expect("small"));
+        let pid = agent.pid();
+        let killer = thread::spawn(move || {
+            if victim != Victim::Point {
+                clock::until(delay, Duration::from_millis(1), || None::<()>);
+                strike(victim, pid);
+            }
+            clock::boottime_nanos()
+        });
+        let deadline = clock::boottime_nanos() + 3_000_000_000;
+        let mut actions = actions();
+        while clock::boottime_nanos() < deadline && !killer.is_finished() || victim == Victim::Point {
+            self.chances.shuffle(&mut actions);
+            if self.play(&mut agent, &actions).is_none() || clock::boottime_nanos() > deadline {
+                break;
+            }
+        }
+        let mut struck = killer.join().expect("the killer");
+        if victim == Victim::Owner {
+            agent.close();
+            struck = clock::boottime_nanos();
+        }
+        if matches!(victim, Victim::Guard | Victim::StoppedGuard) {
+            // A guard is replaced while its agent goes on, and the agent's death is then the new one's to undo.
+            let replaced = self.play(&mut agent, &actions);
+            assert!(replaced.is_some(), "the agent has died with its guard");
+            agent.kill_9();
+            struck = clock::boottime_nanos();
+        }
+        // A guard at whose point nothing passed may still live, with its agent.
+        if point.starts_with("guard-") {
+            agent.kill_9();
+        }
+        agent.exit_or(|| format!("{point} was never passed"));
+        let what = format!("an effect outlasts its agent ({victim:?} {point})");
+        self.independent.wait_same(&self.before, false, &what);
+        let took = Duration::from_nanos(clock::boottime_nanos().saturating_sub(struck));
+        // The next command finds what is inert, and removes it.
+        let mut next = Agent::silent(&self.world);
+        let hello = Ask::Hello { version: VERSION, config: self.world.config(LEASE) };
+        assert!(matches!(next.try_ask(hello), Some(Answer::Hello { .. })));
+        let bye = next.try_ask(Ask::Bye);
+        assert_eq!(bye, Some(Answer::Bye), "{victim:?} {point}");
+        next.exit();
+        self.independent.wait_same(&self.before, true, &format!("left after the next command ({victim:?} {point})"));
+        took
+    }
+
+    /// Applies all that is offered, and reverts some of it, in random order; `None` when the agent has died.
+    fn play(&mut self, agent: &mut Agent, actions: &[Action]) -> Option<()> {
+        let mut applied: Vec<Undo> = Vec::new();
+        for action in actions {
+            let tag = agent.tag();
+            if let Answer::Prepared(undo) = agent.try_ask(Ask::Prepare { tag, action: action.clone() })? {
+                let answer = agent.try_ask(Ask::Apply { undo: undo.clone(), hold_nanos: None })?;
+                if let Answer::Applied { .. } = answer {
+                    let kind = serde_json::to_value(action).expect("data");
+                    *self.offered.entry(kind["action"].as_str().expect("a name").to_owned()).or_default() += 1;
+                }
+                applied.push(undo);
+            }
+            if !applied.is_empty() && self.chances.below(3) == 0 {
+                let undo = applied.swap_remove(self.chances.below(applied.len()));
+                agent.try_ask(Ask::Revert { undo })?;
+            }
+        }
+        self.chances.shuffle(&mut applied);
+        applied.into_iter().try_for_each(|undo| agent.try_ask(Ask::Revert { undo }).map(drop))
+    }
+}
+
+/// Kills with SIGKILL, or stops with SIGSTOP; what is gone already is gone.
+fn strike(victim: Victim, agent: i32) {
+    let children = || -> Vec<i32> {
+        let list = std::fs::read_to_string(format!("/proc/{agent}/task/{agent}/children")).unwrap_or_default();
+        list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+    };
+    let guard = || -> Vec<i32> {
+        let is_guard =
+            |pid: &i32| std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default().ends_with(b"\0guard\0");
+        children().into_iter().filter(is_guard).collect()
+    };
+    let (pids, signal) = match victim {
+        Victim::Agent => (vec![agent], Signal::SIGKILL),
+        Victim::Guard => (guard(), Signal::SIGKILL),
+        Victim::AgentAndGuard => ([vec![agent], guard()].concat(), Signal::SIGKILL),
+        Victim::GuardAndAgent => ([guard(), vec![agent]].concat(), Signal::SIGKILL),
+        Victim::Everything => ([vec![agent], children()].concat(), Signal::SIGKILL),
+        Victim::StoppedAgent => (vec![agent], Signal::SIGSTOP),
+        Victim::StoppedGuard => (guard(), Signal::SIGSTOP),
+        Victim::Owner | Victim::Point => return,
+    };
+    for pid in pids {
+        // What has ended meanwhile is gone already.
+        let sent = send(Pid::from_raw(pid), signal);
+        assert!(matches!(sent, Ok(()) | Err(Errno::ESRCH)), "{sent:?}");
+    }
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
+#[test]
+fn kills_at_random_instants_leave_nothing() {
+    let seed = number("FIREDRILL_STORM_SEED").unwrap_or_else(clock::boottime_nanos);
+    let kills = number("FIREDRILL_STORM_KILLS").map_or(FEW, |kills| usize::try_from(kills).expect("a number"));
+    let Some(mut storm) = Storm::start(seed) else { return };
+    eprintln!("a storm of {kills} kills, FIREDRILL_STORM_SEED={seed}");
+    let often = [Victim::Agent, Victim::AgentAndGuard, Victim::GuardAndAgent, Victim::Everything, Victim::Owner];
+    let seldom = [Victim::Guard, Victim::StoppedAgent, Victim::StoppedGuard];
+    let mut longest: BTreeMap<Victim, (usize, Duration)> = BTreeMap::new();
+    for count in 0..kills {
+        // What takes the guard's patience comes once in twelve.
+        let victim = if count % 12 == 11 { seldom[count / 12 % 3] } else { often[storm.chances.below(often.len())] };
+        let took = storm.cycle(victim, "");
+        let entry = longest.entry(victim).or_default();
+        *entry = (entry.0 + 1, entry.1.max(took));
+    }
+    for (victim, (count, took)) in longest {
+        eprintln!("  {count} times {victim:?}: effects gone after {} ms at most", took.as_millis());
+    }
+    eprintln!("  applied meanwhile: {:?}", storm.offered);
+    assert!(storm.offered.len() >= 4, "{:?}", storm.offered);
+}
+
+#[test]
+fn deaths_between_any_two_steps_leave_nothing() {
+    let seed = number("FIREDRILL_STORM_SEED").unwrap_or_else(clock::boottime_nanos);
+    let rounds = number("FIREDRILL_STORM_ROUNDS").unwrap_or(1);
+    let Some(mut storm) = Storm::start(seed) else { return };
+    eprintln!("deaths at each point, FIREDRILL_STORM_SEED={seed}");
+    for _ in 0..rounds {
+        for point in OF_AGENT {
+            storm.cycle(Victim::Point, point);
+            storm.cycle(Victim::Point, &format!("{point},guard"));
+        }
+        for point in OF_GUARD {
+            storm.cycle(Victim::Agent, point);
+        }
+    }
+}
