@@ -1,7 +1,7 @@
 //! Every register behaves as if each operation on it happened at one moment between its invocation and its completion
 //! (Herlihy and Wing, TOPLAS 1990).
 
-use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use firedrill_core::check::{Check, CheckEntry, Finding, Question};
 use firedrill_core::record::Recorded;
@@ -9,7 +9,7 @@ use firedrill_core::spec::Fields;
 use firedrill_core::verdict::Verdict;
 
 use crate::calls::number;
-use crate::history::{Form, Value, from_calls};
+use crate::history::{Form, Packed, Value, from_calls};
 use crate::linear::{self, Limits, Model};
 
 pub(crate) const ENTRY: CheckEntry = CheckEntry {
@@ -39,12 +39,9 @@ impl Check for Linearizable {
     }
 
     fn check(&self, run: &Recorded, _question: &Question<'_>) -> Finding {
-        let history = from_calls(&run.calls, Form::Objects);
-        let looks = Cell::new(0_u64);
-        let expired = || {
-            looks.set(looks.get() + 1);
-            looks.get() > LOOKS
-        };
+        let history = Packed::from(&from_calls(&run.calls, Form::Objects));
+        let looks = AtomicU64::new(0);
+        let expired = || looks.fetch_add(1, Ordering::Relaxed) > LOOKS;
         let limits = Limits { expired: &expired, memory: MEMORY };
         let finding = |verdict, summary: String| Finding::new(ENTRY.name, verdict, summary);
         let report = match linear::check(&history, Model::CasRegister, &Value::Nil, &limits) {

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 
-use firedrill_check::history::{self, Loaded, Value};
+use firedrill_check::history::{self, Packed, Value};
 use firedrill_check::linear::{self, Counterexample, Limits, Model, Report, Stop, Verdict};
 use firedrill_core::time::{Clock, RunTime};
 use firedrill_core::units::human;
@@ -28,13 +28,13 @@ fn unreadable(args: &JudgeArgs) -> Failure {
     Failure::usage(format!("{} cannot be judged", args.run.display()))
 }
 
-fn read(args: &JudgeArgs) -> Result<Loaded, Failure> {
+fn read(args: &JudgeArgs) -> Result<Packed, Failure> {
     let bytes = fs::read(&args.run).map_err(|error| unreadable(args).because(&error))?;
-    history::load(&bytes).map_err(|error| unreadable(args).because(&error))
+    history::load_packed(&bytes).map_err(|error| unreadable(args).because(&error))
 }
 
 /// Draws a violation, as the name of the file says.
-fn draw(path: &Path, history: &Loaded, found: &Counterexample) -> Result<(), Failure> {
+fn draw(path: &Path, history: &Packed, found: &Counterexample) -> Result<(), Failure> {
     let picture = match path.extension().and_then(OsStr::to_str) {
         Some("svg") => linear::svg(history, found),
         Some("html") => linear::html(history, found),
@@ -115,7 +115,7 @@ fn limit(why: Stop) -> &'static str {
 }
 
 /// The verdict for a person, in lines.
-fn words(history: &Loaded, report: &Report) -> String {
+fn words(history: &Packed, report: &Report) -> String {
     match &report.verdict {
         Verdict::Valid => "valid: linearizable\n".to_owned(),
         Verdict::Violated(found) => {
@@ -168,8 +168,8 @@ struct Witness {
 }
 
 impl Told {
-    fn new(history: &Loaded, report: &Report, model: Model, seconds: f64) -> Self {
-        let line = |place: usize| history.ops.get(place).map_or(0, |op| op.line);
+    fn new(history: &Packed, report: &Report, model: Model, seconds: f64) -> Self {
+        let line = |place: usize| history.op(place).map_or(0, |op| op.line);
         let (limit, verified, key, witness) = match &report.verdict {
             Verdict::Valid | Verdict::Nothing => (None, None, None, None),
             Verdict::Violated(found) => {
@@ -193,7 +193,7 @@ impl Told {
             verdict: name(&report.verdict),
             model: model.name(),
             format: history.format.to_string(),
-            events: history.ops.len(),
+            events: history.len(),
             operations: report.calls,
             objects: report.objects,
             limit,

@@ -79,6 +79,11 @@ impl<'a> Reader<'a> {
         self.at
     }
 
+    /// Goes on at another place.
+    pub(super) fn set_at(&mut self, at: usize) {
+        self.at = at;
+    }
+
     pub(super) fn set_dialect(&mut self, dialect: Dialect) {
         self.dialect = dialect;
     }

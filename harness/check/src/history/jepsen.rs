@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::edn::{Dialect, Mistake, Reader};
+use super::packed::Sink;
 use super::value::Value;
 use super::{Format, Kind, Loaded, Names, Process, RawOp};
 
@@ -10,6 +11,13 @@ const OPERATION: &str = "an operation: a map with :process, :type, :f and :value
 
 /// Reads every operation of a text: in one vector, list or array, or one after the other.
 pub(super) fn read(text: &str) -> Result<Loaded, Mistake> {
+    let mut ops = Vec::new();
+    let format = read_into(text, &mut ops)?;
+    Ok(Loaded { format, ops })
+}
+
+/// Gives every operation to a sink.
+pub(super) fn read_into(text: &str, sink: &mut impl Sink) -> Result<Format, Mistake> {
     let mut reader = Reader::new(text, Dialect::Edn);
     let mut ops = Ops { names: Names::default(), text, counted: 0, line: 1, keyed: false };
     reader.skip_tag()?;
@@ -29,7 +37,6 @@ pub(super) fn read(text: &str) -> Result<Loaded, Mistake> {
     }
     let dialect = dialect(text.get(reader.at()..).unwrap_or_default());
     reader.set_dialect(dialect);
-    let mut all = Vec::new();
     loop {
         reader.skip_tag()?;
         if let Some(close) = close {
@@ -42,18 +49,24 @@ pub(super) fn read(text: &str) -> Result<Loaded, Mistake> {
         } else if reader.is_at_end() {
             break;
         }
-        all.push(ops.operation(&mut reader)?);
+        if dialect == Dialect::Json {
+            let line = ops.line_of(reader.at());
+            if let Some(end) = sink.simple(text, reader.at(), line) {
+                reader.set_at(end);
+                continue;
+            }
+        }
+        sink.take(ops.operation(&mut reader)?);
     }
     reader.skip_blank()?;
     if !reader.is_at_end() {
         return Err(reader.mistake("the end of the file after the last operation"));
     }
-    let format = match dialect {
+    Ok(match dialect {
         Dialect::Json => Format::JepsenJson,
         Dialect::Edn if ops.keyed => Format::PorcupineKv,
         Dialect::Edn => Format::JepsenEdn,
-    };
-    Ok(Loaded { format, ops: all })
+    })
 }
 
 /// JSON when the first key is in quotes.

@@ -92,9 +92,12 @@ impl Configs {
         self.dead.len()
     }
 
-    /// Bytes it holds.
+    /// Bytes it holds, or will hold soon: while something grows there are the old and the new one, which is twice as long.
     pub(super) fn bytes(&self) -> usize {
-        8 * (self.words.capacity() + self.table.capacity()) + self.dead.capacity()
+        let soon =
+            |length: usize, capacity: usize| if length + length / 8 > capacity { 3 * capacity } else { capacity };
+        let table = soon(self.len() * 2, self.table.len());
+        8 * (soon(self.words.len(), self.words.capacity()) + table) + soon(self.dead.len(), self.dead.capacity())
     }
 
     pub(super) fn empty(&mut self) {

@@ -1,7 +1,7 @@
 //! Locks: plain, held several times by their holder, and with fencing tokens.
 
 use super::models::Alien;
-use crate::history::{Loaded, Value};
+use crate::history::{Packed, Value};
 
 /// A lock.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -96,8 +96,8 @@ impl Lock {
 }
 
 /// Whether somebody was told a fencing token.
-pub(super) fn is_fenced(history: &Loaded) -> bool {
-    history.ops.iter().any(|op| {
+pub(super) fn is_fenced(history: &Packed) -> bool {
+    history.ops().any(|op| {
         matches!(&*op.f, "acquire" | "reentrant-acquire")
             && (op.value.int().is_some() || op.value.pair().is_some_and(|(_, inner)| inner.int().is_some()))
     })

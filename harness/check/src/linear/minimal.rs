@@ -4,7 +4,7 @@
 //! reads is dropped, and what changes the state may take effect at any time after its beginning, or never. Whatever has no
 //! order then has none as it was.
 
-use std::cell::Cell;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::Limits;
 use super::plan::{Plan, Span};
@@ -12,11 +12,13 @@ use super::search::{self, Found};
 use super::spec::Spec;
 use super::unique::{self, Decided};
 
-/// How many subsets are tried.
-const TRIES: u32 = 300;
+/// How many subsets are tried at most, and how many calls are looked at for that.
+const TRIES: usize = 200;
+const LOOKED_AT: usize = 4_000_000;
 
-/// How often the search of a subset may ask whether its time is up: 512 steps each.
-const PATIENCE: u32 = 100;
+/// How often the search of a subset may ask whether its time is up, 512 steps each, and how often all of them together.
+const PATIENCE: u32 = 20;
+const TOGETHER: u32 = 600;
 
 /// The most calls to begin with.
 const MOST: usize = 1024;
@@ -30,7 +32,8 @@ pub(super) fn minimal(
     why: &[usize],
     limits: &Limits<'_>,
 ) -> Vec<usize> {
-    let mut subsets = Subsets { spec, spans, limits, tries: 0 };
+    let tries = (LOOKED_AT / spans.len().max(1)).clamp(2, TRIES);
+    let mut subsets = Subsets { spec, spans, limits, tries, patience: TOGETHER };
     let mut ended: Vec<usize> =
         (0..spans.len()).filter(|place| spans.get(*place).is_some_and(|s| s.ends.is_some())).collect();
     ended.sort_unstable_by_key(|place| spans.get(*place).and_then(|span| span.ends));
@@ -51,7 +54,7 @@ pub(super) fn minimal(
             }
         }
         // What was needed may be needless now.
-        size = if size == 1 && removed && subsets.tries < TRIES { 1 } else { size / 2 };
+        size = if size == 1 && removed && subsets.tries > 0 { 1 } else { size / 2 };
     }
     kept
 }
@@ -60,7 +63,9 @@ struct Subsets<'a, 'l> {
     spec: &'a mut Spec,
     spans: &'a [Span],
     limits: &'a Limits<'l>,
-    tries: u32,
+    /// Left.
+    tries: usize,
+    patience: u32,
 }
 
 impl Subsets<'_, '_> {
@@ -86,10 +91,10 @@ impl Subsets<'_, '_> {
 
     /// Whether these calls alone have no order, as far as can be known soon.
     fn contradict(&mut self, kept: &[usize]) -> bool {
-        self.tries += 1;
-        if kept.is_empty() || self.tries > TRIES || (self.limits.expired)() {
+        if kept.is_empty() || self.tries == 0 || self.patience == 0 || (self.limits.expired)() {
             return false;
         }
+        self.tries -= 1;
         let mut is_kept = vec![false; self.spans.len()];
         for place in kept {
             if let Some(is_kept) = is_kept.get_mut(*place) {
@@ -103,9 +108,12 @@ impl Subsets<'_, '_> {
         if let Some(decided) = unique::decide(self.spec, &freed) {
             return decided != Decided::Order;
         }
-        let asked = Cell::new(0);
-        let expired = || asked.replace(asked.get() + 1) > PATIENCE || (self.limits.expired)();
+        let asked = AtomicU32::new(0);
+        let most = PATIENCE.min(self.patience);
+        let expired = || asked.fetch_add(1, Ordering::Relaxed) > most || (self.limits.expired)();
         let brief = Limits { expired: &expired, memory: self.limits.memory };
-        matches!(search::search(&Plan::new(&freed), self.spec, &brief), Found::NoOrder { .. })
+        let found = search::search(&Plan::new(&freed), self.spec, &brief);
+        self.patience = self.patience.saturating_sub(asked.load(Ordering::Relaxed));
+        matches!(found, Found::NoOrder { .. })
     }
 }

@@ -6,6 +6,7 @@
 
 mod bank;
 mod configs;
+mod crew;
 mod etcd;
 mod lock;
 mod minimal;
@@ -25,8 +26,8 @@ use std::fmt;
 
 use thiserror::Error;
 
-use crate::history::{ImportError, Loaded, Value};
-use models::Object;
+use crate::history::{ImportError, Packed, Value};
+use models::{Object, Translated};
 use plan::Plan;
 use search::Found;
 use unique::Decided;
@@ -95,7 +96,7 @@ impl Model {
 /// How far a search may go.
 pub struct Limits<'a> {
     /// Whether its time is up. Asked often.
-    pub expired: &'a dyn Fn() -> bool,
+    pub expired: &'a (dyn Fn() -> bool + Sync),
     /// Bytes the search may hold, beside the history.
     pub memory: usize,
 }
@@ -137,7 +138,7 @@ pub enum Verdict {
     Nothing,
 }
 
-/// Why a history has no order, by places in [`Loaded::ops`].
+/// Why a history has no order, by places in [`Packed`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Counterexample {
     /// The key, when there are several objects.
@@ -199,33 +200,24 @@ pub enum Refusal {
     },
 }
 
-/// Decides a history. `initial` is nil where nothing else is known.
-pub fn check(history: &Loaded, model: Model, initial: &Value, limits: &Limits<'_>) -> Result<Report, Refusal> {
-    let mut translated = models::translate(history, model, initial)?;
-    let objects = translated.objects.len();
-    let calls = translated.objects.iter().map(|object| object.spans.len()).sum();
-    let mut verdict = if translated.recorded == 0 { Verdict::Nothing } else { Verdict::Valid };
-    for object in &mut translated.objects {
-        match decide(object, &translated.values, limits) {
-            Verdict::Valid | Verdict::Nothing => {}
-            violated @ Verdict::Violated(_) => {
-                verdict = violated;
-                break;
-            }
-            unknown @ Verdict::Unknown { .. } => {
-                if verdict == Verdict::Valid {
-                    verdict = unknown;
-                }
-                if (limits.expired)() {
-                    break;
-                }
-            }
-        }
-    }
-    Ok(Report { verdict, calls, objects })
+/// Decides a history. `initial` is nil where nothing else is known. Objects are decided on as many threads as there are
+/// cores; what is said does not depend on them.
+pub fn check(history: &Packed, model: Model, initial: &Value, limits: &Limits<'_>) -> Result<Report, Refusal> {
+    let Translated { recorded, objects, values } = models::translate(history, model, initial)?;
+    let calls = objects.iter().map(|object| object.spans.len()).sum();
+    let count = objects.len();
+    let verdict = if recorded == 0 { Verdict::Nothing } else { crew::decide_all(objects, &values, limits) };
+    Ok(Report { verdict, calls, objects: count })
 }
 
 fn decide(object: &mut Object, values: &[Value], limits: &Limits<'_>) -> Verdict {
+    let unknown = |why| Verdict::Unknown { why, verified: 0, of: object.completed(), key: object.key.clone() };
+    if (limits.expired)() {
+        return unknown(Stop::Time);
+    }
+    if unique::bytes(&object.spans) > limits.memory {
+        return unknown(Stop::Memory);
+    }
     match unique::decide(&object.spec, &object.spans) {
         Some(Decided::Order) => return Verdict::Valid,
         Some(Decided::NoOrder(why)) => {

@@ -1,12 +1,13 @@
 //! What the operations of a history mean in a model, and which object each acts on.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::hash_map::Entry;
 
 use super::plan::Span;
 use super::spec::{Op, Spec, State};
 use super::translation::Translation;
 use super::{Model, Refusal};
-use crate::history::{Call, Kind, Loaded, RawOp, Value, calls};
+use crate::hash::FastMap;
+use crate::history::{Event, Kind, Packed, Pair, Process, Value, View};
 
 /// One independent object and the calls on it.
 #[derive(Debug)]
@@ -14,6 +15,13 @@ pub(super) struct Object {
     pub(super) key: Option<Value>,
     pub(super) spec: Spec,
     pub(super) spans: Vec<Span>,
+}
+
+impl Object {
+    /// Calls that ended.
+    pub(super) fn completed(&self) -> usize {
+        self.spans.iter().filter(|span| span.ends.is_some()).count()
+    }
 }
 
 /// A history in a model.
@@ -27,72 +35,108 @@ pub(super) struct Translated {
 }
 
 /// A call as it bears on a verdict.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Done<'a> {
-    /// Its arguments.
-    pub(super) asked: &'a RawOp,
-    /// Its result, when it is known.
-    pub(super) result: Option<&'a RawOp>,
-}
-
-impl<'a> Done<'a> {
-    /// Nothing when it did not happen.
-    fn new(history: &'a Loaded, call: &Call) -> Option<Self> {
-        let asked = history.ops.get(call.begins())?;
-        let result = call.complete.and_then(|place| history.ops.get(place));
-        match result.map(|result| result.kind) {
-            Some(Kind::Ok) => Some(Self { asked, result }),
-            Some(Kind::Info | Kind::Invoke) | None => Some(Self { asked, result: None }),
-            Some(Kind::Fail) => None,
-        }
-    }
+    pub(super) f: &'a str,
+    pub(super) process: &'a Process,
+    /// Its arguments, beside the key.
+    pub(super) asked: Value,
+    /// Its result beside the key, when it is known.
+    pub(super) result: Option<Value>,
+    /// It found another value than it compared with.
+    pub(super) refused: bool,
 }
 
 /// Reads every call. The initial value is checked even when there is none.
-pub(super) fn translate(history: &Loaded, model: Model, initial: &Value) -> Result<Translated, Refusal> {
-    let calls = calls(history)?;
+pub(super) fn translate(history: &Packed, model: Model, initial: &Value) -> Result<Translated, Refusal> {
+    let calls = history.pairs()?;
     let keyed = is_keyed(history, model, &calls);
     let mut translation = Translation::new(history, model, initial, keyed);
     let first = translation.initial(initial)?;
-    let mut objects: BTreeMap<Option<&Value>, Building> = BTreeMap::new();
+    let mut objects: Vec<Building> = Vec::new();
+    let mut places: FastMap<u32, usize> = FastMap::default();
+    let one = if keyed { 0 } else { calls.len() };
     for call in &calls {
-        let Some(done) = Done::new(history, call) else { continue };
-        let refusal = || Refusal::Operation {
-            line: done.asked.line,
-            found: done.asked.to_string(),
-            model: model.name(),
-            knows: knows(model),
+        let Some(asked) = history.event(call.begins()) else { continue };
+        let result = call.ends().and_then(|place| history.event(place));
+        let result = match result.map(|result| result.kind) {
+            Some(Kind::Fail) => continue,
+            Some(Kind::Ok) => result,
+            Some(Kind::Info | Kind::Invoke) | None => None,
         };
-        let key = key_of(done.asked, keyed).map_err(|Alien| refusal())?;
-        if let Some(op) = translation.op(done).map_err(|Alien| refusal())? {
-            let ends = done.result.and(call.complete);
-            objects.entry(key).or_default().add(op, call.begins(), ends);
+        let refusal = || {
+            let op = history.op(call.begins());
+            let (line, found) = op.map_or((1, String::new()), |op| (op.line, op.to_string()));
+            Refusal::Operation { line, found, model: model.name(), knows: knows(model) }
+        };
+        let (key, done) = done(history, asked, result, keyed).ok_or_else(refusal)?;
+        if let Some(op) = translation.op(&done).map_err(|Alien| refusal())? {
+            let ends = result.and(call.ends());
+            let next = objects.len();
+            let place = match key {
+                Some(key) => *places.entry(translation.number_of(key)).or_insert(next),
+                None => 0,
+            };
+            if place == next {
+                objects.push(Building::new(key, one));
+            }
+            if let Some(object) = objects.get_mut(place) {
+                object.add(op, call.begins(), ends);
+            }
         }
     }
-    let objects = objects.into_iter().map(|(key, building)| building.object(key, first.clone())).collect();
+    let objects = objects.into_iter().map(|building| building.object(first.clone())).collect();
     Ok(Translated { recorded: calls.len(), objects, values: translation.values })
 }
 
+/// The key of a call, if objects have keys, and the call beside it; nothing when it has none.
+fn done<'a>(
+    history: &'a Packed,
+    asked: &'a Event,
+    result: Option<&'a Event>,
+    keyed: bool,
+) -> Option<(Option<View<'a>>, Done<'a>)> {
+    let split = |event: &Event| {
+        let value = history.view(event);
+        if keyed { value.pair().map(|(key, inner)| (Some(key), inner)) } else { Some((None, value)) }
+    };
+    let (key, inner) = split(asked)?;
+    let told = match result {
+        Some(result) => Some(split(result)?.1.value()),
+        None => None,
+    };
+    let refused = result.is_some_and(|result| result.compare_false);
+    let (f, process) = (history.name(asked), history.process(asked));
+    Some((key, Done { f, process, asked: inner.value(), result: told, refused }))
+}
+
 /// The calls of one object, each operation once.
-#[derive(Default)]
-struct Building {
+struct Building<'a> {
+    key: Option<View<'a>>,
     ops: Vec<Op>,
-    numbers: HashMap<Op, usize>,
+    numbers: FastMap<Op, usize>,
     spans: Vec<Span>,
 }
 
-impl Building {
+impl<'a> Building<'a> {
+    fn new(key: Option<View<'a>>, calls: usize) -> Self {
+        Self { key, ops: Vec::new(), numbers: FastMap::default(), spans: Vec::with_capacity(calls) }
+    }
+
     fn add(&mut self, op: Op, begins: usize, ends: Option<usize>) {
-        let number = self.numbers.get(&op).copied().unwrap_or_else(|| {
-            self.ops.push(op.clone());
-            self.numbers.insert(op, self.ops.len() - 1);
-            self.ops.len() - 1
-        });
+        let next = self.ops.len();
+        let number = match self.numbers.entry(op) {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(new) => {
+                self.ops.push(new.key().clone());
+                *new.insert(next)
+            }
+        };
         self.spans.push(Span { begins, ends, op: number });
     }
 
-    fn object(self, key: Option<&Value>, initial: State) -> Object {
-        Object { key: key.cloned(), spec: Spec::new(initial, self.ops), spans: self.spans }
+    fn object(self, initial: State) -> Object {
+        Object { key: self.key.map(View::value), spec: Spec::new(initial, self.ops), spans: self.spans }
     }
 }
 
@@ -116,20 +160,20 @@ fn knows(model: Model) -> &'static str {
 
 /// Whether values are `[key value]`, as Jepsen writes independent objects: everything that is asked without an argument
 /// has a key and nil, and every compare-and-set has a key and a pair.
-fn is_keyed(history: &Loaded, model: Model, calls: &[Call]) -> bool {
+fn is_keyed(history: &Packed, model: Model, calls: &[Pair]) -> bool {
     match model {
         Model::Kv => return true,
         Model::MultiRegister | Model::Bank | Model::EtcdTxn => return false,
         Model::Register | Model::CasRegister | Model::Set | Model::Queue | Model::Counter | Model::Lock => {}
     }
     let mut seen = false;
-    for op in calls.iter().filter_map(|call| history.ops.get(call.begins())) {
-        let inner = op.value.pair().map(|(_, inner)| inner);
-        let keyed = match &*op.f {
+    for event in calls.iter().filter_map(|call| history.event(call.begins())) {
+        let inner = history.view(event).pair().map(|(_, inner)| inner);
+        let keyed = match history.name(event) {
             "read" | "dequeue" | "acquire" | "release" | "reentrant-acquire" | "reentrant-release"
-                if op.kind == Kind::Invoke =>
+                if event.kind == Kind::Invoke =>
             {
-                inner.is_some_and(Value::is_nil)
+                inner.is_some_and(View::is_nil)
             }
             "cas" => inner.is_some_and(|inner| inner.pair().is_some()),
             _ => continue,
@@ -144,8 +188,3 @@ fn is_keyed(history: &Loaded, model: Model, calls: &[Call]) -> bool {
 
 /// An operation that is none of the model.
 pub(super) struct Alien;
-
-/// The key an operation acts on, when objects have keys.
-fn key_of(op: &RawOp, keyed: bool) -> Result<Option<&Value>, Alien> {
-    if keyed { op.value.pair().map(|(key, _)| Some(key)).ok_or(Alien) } else { Ok(None) }
-}

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use super::Counterexample;
 use super::tell::{call, describe};
-use crate::history::{Loaded, Process};
+use crate::history::{Packed, Process};
 
 const LEFT: usize = 90;
 const TOP: usize = 34;
@@ -18,6 +18,9 @@ const STYLE: &str = "text{font:12px sans-serif;fill:#222}.bar{fill:#cfe0f3;strok
 .bad{fill:#f6c5c0;stroke:#b3261e;stroke-width:2}.open{stroke-dasharray:4 3}.grid{stroke:#eee}.point{stroke:#111;stroke-width:2}\
 .number{font-size:10px;text-anchor:middle}";
 
+/// The row of each process.
+type Rows = BTreeMap<Process, usize>;
+
 /// A call as it is drawn.
 struct Bar {
     begins: usize,
@@ -26,7 +29,7 @@ struct Bar {
 }
 
 /// A page with the words and the picture.
-pub fn html(history: &Loaded, found: &Counterexample) -> String {
+pub fn html(history: &Packed, found: &Counterexample) -> String {
     let (words, picture) = (escaped(&describe(history, found)), svg(history, found));
     format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>not linearizable</title></head>\n\
@@ -35,16 +38,16 @@ pub fn html(history: &Loaded, found: &Counterexample) -> String {
 }
 
 /// The picture.
-pub fn svg(history: &Loaded, found: &Counterexample) -> String {
+pub fn svg(history: &Packed, found: &Counterexample) -> String {
     let bars = bars(found);
     let mut moments: Vec<usize> = bars.iter().flat_map(|bar| [Some(bar.begins), bar.ends]).flatten().collect();
     moments.sort_unstable();
     moments.dedup();
     // Two columns for each moment, so that a call that begins and ends at one has a width.
     let column = |place: usize| moments.partition_point(|moment| *moment < place);
-    let mut rows: BTreeMap<&Process, usize> = BTreeMap::new();
-    for op in bars.iter().filter_map(|bar| history.ops.get(bar.begins)) {
-        rows.insert(&op.process, 0);
+    let mut rows: Rows = BTreeMap::new();
+    for op in bars.iter().filter_map(|bar| history.op(bar.begins)) {
+        rows.insert(op.process, 0);
     }
     for (place, row) in rows.values_mut().enumerate() {
         *row = place;
@@ -69,7 +72,7 @@ pub fn svg(history: &Loaded, found: &Counterexample) -> String {
         );
     }
     for bar in &bars {
-        let Some(op) = history.ops.get(bar.begins) else { continue };
+        let Some(op) = history.op(bar.begins) else { continue };
         let y = TOP + rows.get(&op.process).copied().unwrap_or_default() * ROW + 6;
         let (x, until) =
             (LEFT + column(bar.begins) * STEP, bar.ends.map_or(width, |ends| LEFT + column(ends) * STEP + STEP / 2));
@@ -120,26 +123,21 @@ fn bars(found: &Counterexample) -> Vec<Bar> {
     bars.into_values().collect()
 }
 
-fn label(history: &Loaded, bar: &Bar) -> String {
-    let Some(first) = history.ops.get(bar.begins) else { return String::new() };
-    let last = bar.ends.and_then(|ends| history.ops.get(ends)).unwrap_or(first);
+fn label(history: &Packed, bar: &Bar) -> String {
+    let Some(first) = history.op(bar.begins) else { return String::new() };
+    let f = first.f.clone();
+    let last = bar.ends.and_then(|ends| history.op(ends)).unwrap_or(first);
     let value = if last.compare_false { "compare false".to_owned() } else { last.value.to_string() };
-    let text = format!("{} {value}", first.f);
+    let text = format!("{f} {value}");
     let room = 40;
     if text.chars().count() <= room { text } else { text.chars().take(room - 1).chain(['…']).collect() }
 }
 
 /// A mark for each call in the order: as early as it can be.
-fn points(
-    out: &mut String,
-    history: &Loaded,
-    found: &Counterexample,
-    rows: &BTreeMap<&Process, usize>,
-    moments: &[usize],
-) {
+fn points(out: &mut String, history: &Packed, found: &Counterexample, rows: &Rows, moments: &[usize]) {
     let mut at = 0;
     for (number, begins) in found.order.iter().enumerate() {
-        let Some(op) = history.ops.get(*begins) else { continue };
+        let Some(op) = history.op(*begins) else { continue };
         let earliest = LEFT + moments.partition_point(|moment| moment < begins) * STEP + 4;
         at = earliest.max(at + 6);
         let y = TOP + rows.get(&op.process).copied().unwrap_or_default() * ROW + 2;

@@ -1,14 +1,14 @@
 //! A violation in words.
 
-use std::cell::Cell;
 use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::models::Object;
 use super::plan::Plan;
 use super::search::{self, Found};
 use super::spec::State;
 use super::{Counterexample, Limits, minimal, unique};
-use crate::history::{Kind, Loaded, Value};
+use crate::history::{Kind, Packed, Value};
 
 /// Calls shown that ended before.
 const BEFORE: usize = 6;
@@ -17,7 +17,7 @@ const BEFORE: usize = 6;
 const BESIDE: usize = 12;
 
 /// How often a search that only tells of a violation may ask whether its time is up: 512 steps each.
-const PATIENCE: u32 = 2000;
+const PATIENCE: u32 = 1000;
 
 /// What is known of a violation.
 #[derive(Clone, Copy, Debug)]
@@ -44,8 +44,8 @@ pub(super) fn different(object: &mut Object, why: Vec<usize>, values: &[Value], 
 
 /// With less time than there may be.
 fn briefly<T>(limits: &Limits<'_>, search: impl FnOnce(&Limits<'_>) -> T) -> T {
-    let asked = Cell::new(0);
-    let expired = || asked.replace(asked.get() + 1) > PATIENCE || (limits.expired)();
+    let asked = AtomicU32::new(0);
+    let expired = || asked.fetch_add(1, Ordering::Relaxed) > PATIENCE || (limits.expired)();
     search(&Limits { expired: &expired, memory: limits.memory })
 }
 
@@ -119,7 +119,7 @@ fn words(state: &State, values: &[Value]) -> String {
 }
 
 /// A violation as lines for a person.
-pub fn describe(history: &Loaded, found: &Counterexample) -> String {
+pub fn describe(history: &Packed, found: &Counterexample) -> String {
     let mut out = String::new();
     let object = found.key.as_ref().map(|key| format!(" of key {key}")).unwrap_or_default();
     // Writing to a string cannot fail, here and below.
@@ -146,11 +146,11 @@ pub fn describe(history: &Loaded, found: &Counterexample) -> String {
     out
 }
 
-pub(super) fn call(history: &Loaded, begins: usize, ends: Option<usize>) -> String {
-    let Some(first) = history.ops.get(begins) else { return String::new() };
-    let name = if first.f.is_empty() { "nil" } else { &first.f };
+pub(super) fn call(history: &Packed, begins: usize, ends: Option<usize>) -> String {
+    let Some(first) = history.op(begins) else { return String::new() };
+    let name = if first.f.is_empty() { "nil" } else { &*first.f };
     let mut text = format!("process {} {name} {}", first.process, first.value);
-    match ends.and_then(|ends| history.ops.get(ends)) {
+    match ends.and_then(|ends| history.op(ends)) {
         Some(last) => {
             let result = match last.kind {
                 Kind::Ok if last.compare_false => "compare false".to_owned(),

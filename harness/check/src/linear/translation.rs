@@ -9,16 +9,18 @@ use super::lock::Lock;
 use super::models::{Alien, Done};
 use super::spec::{Micro, Op, State};
 use super::{Model, Refusal, bank, etcd, lock};
-use crate::history::{Kind, Loaded, Process, RawOp, Value};
+use crate::hash::FastMap;
+use crate::history::{Kind, Packed, Process, Value, View};
 
 /// What is known of a history while its operations are read.
 pub(super) struct Translation {
     model: Model,
-    keyed: bool,
     /// Whether a read of nil has read nil. Otherwise nil is what Jepsen writes for a value that is not known.
     nil_is_value: bool,
     pub(super) values: Vec<Value>,
-    numbers: HashMap<Value, u32>,
+    small: FastMap<i64, u32>,
+    numbers: FastMap<Value, u32>,
+    keys: FastMap<Box<[u8]>, u32>,
     registers: HashMap<String, usize>,
     fenced: bool,
 }
@@ -34,13 +36,14 @@ impl etcd::Numbers for Translation {
 }
 
 impl Translation {
-    pub(super) fn new(history: &Loaded, model: Model, initial: &Value, keyed: bool) -> Self {
+    pub(super) fn new(history: &Packed, model: Model, initial: &Value, keyed: bool) -> Self {
         let mut translation = Self {
             model,
-            keyed,
             nil_is_value: false,
             values: Vec::new(),
-            numbers: HashMap::new(),
+            small: FastMap::default(),
+            numbers: FastMap::default(),
+            keys: FastMap::default(),
             registers: HashMap::new(),
             fenced: model == Model::Lock && lock::is_fenced(history),
         };
@@ -52,7 +55,7 @@ impl Translation {
                 false
             }
             Model::EtcdTxn => {
-                history.ops.iter().for_each(|op| {
+                history.ops().for_each(|op| {
                     etcd::keys(&op.value, |key| {
                         translation.register(key);
                     });
@@ -66,17 +69,21 @@ impl Translation {
             | Model::Queue
             | Model::Counter
             | Model::Lock => {
+                let is_nil = |event| {
+                    let value = history.view(event);
+                    if keyed { value.pair().is_some_and(|(_, inner)| inner.is_nil()) } else { value.is_nil() }
+                };
                 initial.is_nil()
-                    || history.ops.iter().any(|op| {
-                        op.kind == Kind::Invoke && &*op.f == "write" && translation.inner(op).is_some_and(Value::is_nil)
-                    })
+                    || (0..history.len())
+                        .filter_map(|place| history.event(place))
+                        .any(|event| event.kind == Kind::Invoke && history.name(event) == "write" && is_nil(event))
             }
         };
         translation
     }
 
     /// Numbers every register. Returns whether one begins with nil, or is made nil.
-    fn find_registers(&mut self, history: &Loaded, initial: &Value) -> bool {
+    fn find_registers(&mut self, history: &Packed, initial: &Value) -> bool {
         let mut known = Vec::new();
         if let Value::Map(entries) = initial {
             for (key, value) in entries {
@@ -87,17 +94,20 @@ impl Translation {
             }
         }
         let mut nil = false;
-        for micro in history.ops.iter().filter_map(|op| op.value.list()).flatten() {
-            if let Some([f, key, value]) = micro.list() {
-                self.register(key);
-                nil |= matches!(f.name(), Some("write" | "w")) && value.is_nil();
+        for op in history.ops() {
+            for micro in op.value.list().unwrap_or_default() {
+                if let Some([f, key, value]) = micro.list() {
+                    self.register(key);
+                    nil |= matches!(f.name(), Some("write" | "w")) && value.is_nil();
+                }
             }
         }
         nil || known.len() < self.registers.len()
     }
 
-    fn find_accounts(&mut self, history: &Loaded, initial: &Value) {
-        for value in history.ops.iter().map(|op| &op.value).chain([initial]) {
+    fn find_accounts(&mut self, history: &Packed, initial: &Value) {
+        for value in history.ops().map(|op| op.value).chain([initial.clone()]) {
+            let value = &value;
             if bank::transfer(value, |account| self.register(account)).is_none() {
                 bank::balances(value, |account| self.register(account));
             }
@@ -112,16 +122,36 @@ impl Translation {
 
     /// The number of a value. A keyword is the text that JSON makes of it.
     fn number(&mut self, value: &Value) -> u32 {
-        if let Value::Keyword(name) = value {
-            return self.number(&Value::Text(name.clone()));
+        let next = u32::try_from(self.values.len()).unwrap_or(u32::MAX);
+        let number = match value {
+            Value::Keyword(name) => return self.number(&Value::Text(name.clone())),
+            Value::Int(int) => *self.small.entry(*int).or_insert(next),
+            Value::Nil
+            | Value::Bool(_)
+            | Value::Text(_)
+            | Value::List(_)
+            | Value::Set(_)
+            | Value::Map(_)
+            | Value::Literal(_) => match self.numbers.get(value) {
+                Some(number) => *number,
+                None => *self.numbers.entry(value.clone()).or_insert(next),
+            },
+        };
+        if number == next {
+            self.values.push(value.clone());
         }
-        if let Some(number) = self.numbers.get(value) {
+        number
+    }
+
+    /// A number of a key, apart from those of values.
+    pub(super) fn number_of(&mut self, key: View<'_>) -> u32 {
+        let bytes = key.bytes();
+        if let Some(number) = self.keys.get(bytes) {
             return *number;
         }
-        let number = u32::try_from(self.values.len()).unwrap_or(u32::MAX);
-        self.values.push(value.clone());
-        self.numbers.insert(value.clone(), number);
-        number
+        let next = u32::try_from(self.keys.len()).unwrap_or(u32::MAX);
+        self.keys.insert(bytes.into(), next);
+        next
     }
 
     fn numbers(&mut self, values: &[Value]) -> Box<[u32]> {
@@ -194,19 +224,9 @@ impl Translation {
         }
     }
 
-    /// The value of an operation beside its key.
-    fn inner<'a>(&self, op: &'a RawOp) -> Option<&'a Value> {
-        if self.keyed { op.value.pair().map(|(_, inner)| inner) } else { Some(&op.value) }
-    }
-
     /// What a call is in the model; nothing when it bears on no verdict.
-    pub(super) fn op(&mut self, done: Done<'_>) -> Result<Option<Op>, Alien> {
-        let result = match done.result {
-            Some(result) => Some(self.inner(result).ok_or(Alien)?),
-            None => None,
-        };
-        let asked = self.inner(done.asked).ok_or(Alien)?;
-        let f = &*done.asked.f;
+    pub(super) fn op(&mut self, done: &Done<'_>) -> Result<Option<Op>, Alien> {
+        let (f, asked, result) = (done.f, &done.asked, done.result.as_ref());
         match (self.model, f) {
             (Model::Register | Model::CasRegister, "read") => {
                 let result = result.filter(|result| self.nil_is_value || !result.is_nil());
@@ -216,8 +236,7 @@ impl Translation {
             (Model::CasRegister, "cas") => {
                 let (from, to) = asked.pair().ok_or(Alien)?;
                 let (from, to) = (self.number(from), self.number(to));
-                let refused = done.result.is_some_and(|result| result.compare_false);
-                Ok(Some(if refused { Op::CasFalse(from) } else { Op::Cas(from, to) }))
+                Ok(Some(if done.refused { Op::CasFalse(from) } else { Op::Cas(from, to) }))
             }
             (Model::MultiRegister, "txn") => self.txn(result.unwrap_or(asked), result.is_some()).map(Some).ok_or(Alien),
             (Model::Kv, "put" | "write") => text(asked).map(|text| Some(Op::Put(text))).ok_or(Alien),
@@ -231,7 +250,7 @@ impl Translation {
             })),
             (Model::Counter, "add") => asked.int().map(|more| Some(Op::Add(more))).ok_or(Alien),
             (Model::Lock, f) => {
-                let process = if let Process::Client(process) = done.asked.process { Some(process) } else { None };
+                let process = if let Process::Client(process) = done.process { Some(*process) } else { None };
                 lock::turn(f, process, result, self.fenced).map(|turn| Some(Op::Lock(turn)))
             }
             (Model::Bank, "transfer") => {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use firedrill_check::history::{self, Loaded, Value};
+use firedrill_check::history::{self, Loaded, Packed, Value};
 use firedrill_check::linear::{self, Limits, Model, Refusal, Report, Verdict};
 use proptest::prelude::*;
 
@@ -12,7 +12,7 @@ fn load(text: &str) -> Loaded {
 
 fn check(history: &Loaded, model: Model, initial: &str) -> Result<Report, Refusal> {
     let initial = history::parse_edn(initial).unwrap_or_else(|error| panic!("{error}"));
-    linear::check(history, model, &initial, &Limits { expired: &|| false, memory: 1 << 30 })
+    linear::check(&Packed::from(history), model, &initial, &Limits { expired: &|| false, memory: 1 << 30 })
 }
 
 fn verdict(history: &Loaded, model: Model, initial: &str) -> &'static str {
@@ -218,7 +218,7 @@ fn a_violation_is_told_with_what_is_around_it() {
     let Verdict::Violated(found) = check(&history, Model::Register, "nil").unwrap().verdict else {
         panic!("not found")
     };
-    let told = linear::describe(&history, &found);
+    let told = linear::describe(&Packed::from(&history), &found);
     assert_eq!(
         told,
         "no order: process 2 read [7 nil] → ok [7 3] (lines 5 to 6)\n  \
@@ -254,7 +254,7 @@ fn the_fewest_calls_that_contradict_each_other_are_named() {
         let lines: Vec<&str> = found.core.iter().map(|(begins, _)| &*history.ops[*begins].f).collect();
         assert_eq!(lines, ["write", if other == "write" { "write" } else { "read" }, "read"], "{found:?}");
         assert_eq!(found.core[0], (0, 1));
-        let drawn = linear::svg(&history, &found);
+        let drawn = linear::svg(&Packed::from(&history), &found);
         assert_eq!(drawn.matches("class=\"core").count(), 2);
         assert_eq!(drawn.matches("class=\"bad").count(), 1);
         assert!(drawn.matches("class=\"point").count() >= 7, "each of those before took effect\n{drawn}");

@@ -3,7 +3,10 @@
 mod build;
 mod conclude;
 mod faults;
+mod fuzz;
+mod generated;
 mod import;
+mod importer;
 mod linear;
 mod no_acked_loss;
 mod objectives;
