@@ -80,7 +80,7 @@ fn moved(action: &Action, nodes: &[&NodeName]) -> Action {
     };
     let mut moved = action.clone();
     match &mut moved {
-        Action::Cut { links } | Action::Impair { links, .. } => {
+        Action::Cut { links, .. } | Action::Impair { links, .. } => {
             for Link { from, to } in links {
                 end(from);
                 end(to);
@@ -92,8 +92,11 @@ fn moved(action: &Action, nodes: &[&NodeName]) -> Action {
         | Action::Oom { node, .. }
         | Action::RestartLoop { node, .. }
         | Action::Press { node, .. }
-        | Action::ShiftClock { node, .. } => *node = next(node),
-        Action::LosePower { nodes } => nodes.iter_mut().for_each(|node| *node = next(node)),
+        | Action::ShiftClock { node, .. }
+        | Action::Stop { node, .. } => *node = next(node),
+        Action::LosePower { nodes, .. } | Action::Roll { nodes, .. } => {
+            nodes.iter_mut().for_each(|node| *node = next(node))
+        }
         Action::MisleadNames { askers, names, .. } => {
             askers.iter_mut().chain(names).for_each(|node| *node = next(node));
         }
@@ -171,6 +174,7 @@ mod tests {
         let nodes: Vec<&NodeName> = names.iter().collect();
         let node = |i: usize| Endpoint::Node(names[i].clone());
         let cut = Action::Cut {
+            port: None,
             links: vec![Link { from: node(0), to: node(2) }, Link { from: Endpoint::Clients, to: node(1) }],
         };
         assert_eq!(moved(&cut, &nodes).to_string(), "cut n2→n1, clients→n3");
