@@ -105,11 +105,11 @@ impl Fault for Partition {
             return Err(PlanError("there is nobody to cut it from".to_owned()));
         }
         let action = Action::Cut { links, port: self.port };
-        let on = self.port.map(|port| format!(", port {port} only")).unwrap_or_default();
+        let on = self.port.map(|port| format!("on port {port} ")).unwrap_or_default();
         Ok(FaultPlan {
             steps: vec![Step { offset: Duration::ZERO, action, hold: Hold::Held }],
             impairs: shaped.impaired.into_iter().map(|node| (node, None)).collect(),
-            words: format!("{}{on}", shaped.words),
+            words: format!("{on}{}", shaped.words),
         })
     }
 }

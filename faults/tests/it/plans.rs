@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use crate::views::{healthy, read};
 
 /// Every way to write a fault, with a role to aim it at.
-const WAYS: [(&str, &str, &str, u32); 43] = [
+const WAYS: [(&str, &str, &str, u32); 54] = [
     ("clock.drift", "rate = '+500ppm'", "primary", 3),
     ("clock.jump", "by = '-10m'\nprocess = 'postgres'", "primary", 3),
     ("clock.skew", "by = '+2s'\nover = '4s'", "replicas", 3),
@@ -28,6 +28,14 @@ const WAYS: [(&str, &str, &str, u32); 43] = [
     ("disk.stall", "path = 'pg_wal'\nops = ['write', 'fsync']", "replicas", 3),
     ("disk.throttle", "rate = '1MiB/s'", "primary", 3),
     ("disk.torn-write", "path = 'base'", "primary", 3),
+    ("net.bandwidth", "rate = '256KiB'", "primary", 3),
+    ("net.corrupt", "chance = '5%'\ndirection = 'out'", "primary", 3),
+    ("net.duplicate", "chance = '0.1%'\nbetween = 'clients'\ndirection = 'in'", "primary", 3),
+    ("net.half-open", "between = 'peers'", "any:2", 3),
+    ("net.jitter", "by = '100ms'", "primary", 3),
+    ("net.latency", "delay = '100ms'\njitter = '10ms'\nbetween = 'clients'", "primary", 3),
+    ("net.loss", "chance = '100%'\nport = 8008", "primary", 3),
+    ("net.partition", "shape = 'isolate-from-peers'\nport = 5432", "primary", 3),
     ("net.partition", "shape = 'isolate'", "primary", 3),
     ("net.partition", "shape = 'isolate-from-peers'", "primary", 3),
     ("net.partition", "shape = 'isolate-from-peers'", "any:2", 5),
@@ -38,6 +46,9 @@ const WAYS: [(&str, &str, &str, u32); 43] = [
     ("net.partition", "shape = 'bridge'", "primary", 5),
     ("net.partition", "shape = 'majorities-ring'", "all", 5),
     ("net.partition", "shape = 'clients'", "primary", 3),
+    ("net.refuse", "direction = 'in'\nport = 5432", "primary", 3),
+    ("net.reorder", "chance = '10%'\nby = '10ms'", "primary", 3),
+    ("net.reset", "between = 'clients'\nport = 5432", "primary", 3),
     ("node.crash", "", "primary", 3),
     ("node.power-loss", "", "primary", 3),
     ("node.power-loss", "", "all", 3),
@@ -107,6 +118,9 @@ fn what_cannot_be_planned_says_why() {
     assert_eq!(error(halves, None), "there is nobody to cut it from");
     let bridge = ("net.partition", "shape = 'bridge'", "majority", 3);
     assert_eq!(error(bridge, None), "a bridge needs two nodes beside those it aims at");
+    let everybody = ("net.loss", "chance = '5%'\nbetween = 'peers'", "all", 1);
+    let alone = plan(everybody, &healthy(1), None, 1).unwrap_err().to_string();
+    assert_eq!(alone, "there is nobody at the other end");
     let crash = ("node.crash", "", "primary", 3);
     assert_eq!(error(crash, Some(50)), "a crash takes 50ms before the kill: hold it longer");
     let skew = ("clock.skew", "by = '+2s'\nover = '4s'", "primary", 3);
@@ -123,6 +137,19 @@ fn a_named_process_without_for_is_left_to_its_supervisor() {
     let node = plan(("process.kill", "", "primary", 3), &healthy(3), None, 1).unwrap();
     assert_eq!(node.steps[0].hold, Hold::Held);
     assert!(stays(&node), "all of a node stays down until the heal");
+}
+
+#[test]
+fn seeds_of_impairments_are_drawn() {
+    let seed = |run| match &plan(("net.loss", "chance = '5%'", "primary", 3), &healthy(3), Some(9), run).unwrap().steps
+        [0]
+    .action
+    {
+        Action::Impair { seed, .. } => *seed,
+        other => panic!("{other}"),
+    };
+    assert_eq!(seed(1), seed(1));
+    assert_ne!(seed(1), seed(2));
 }
 
 #[test]

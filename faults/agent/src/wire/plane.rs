@@ -165,3 +165,6 @@ impl Plane {
         self.waiting.push(Reverse(Waiting { due, number: self.number, stage, input, output, bytes: bytes.to_vec() }));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,9 +13,10 @@ use firedrill_core::units::{Bytes, human};
 use self::udp::{Found, Trial};
 use crate::ends::Ends;
 
-/// So many events are expected where chance rules: none at all has then a probability below one in a million.
-const EXPECTED: u64 = 14;
-/// Datagrams for one link at most; the least chance that a scenario can ask for needs so many.
+/// So many hits are expected where chance rules: fewer than a third of them come less than once in 100,000 probes.
+const EXPECTED: u64 = 40;
+/// Datagrams for one link at most. Of the least chance that a scenario can ask for 14 hits are expected then: fewer than an
+/// eighth of them come as rarely.
 const MOST: u64 = 14_000;
 /// At least so many, so that a certain event is not a matter of one datagram.
 const LEAST: u64 = 20;
@@ -115,11 +116,16 @@ fn judge(how: &Impairment, found: &Found) -> Sight {
 fn of_chance(found: &Found, hit: u64, chance: Chance, words: &str) -> Sight {
     let asked = found.sent * u64::from(chance.parts());
     let hit_parts = hit * 1_000_000;
+    let fewest = match chance {
+        Chance::CERTAIN => 1,
+        _ if asked >= EXPECTED * 900_000 => 3,
+        _ => 8,
+    };
     let presence = if found.sent == 0 || (found.arrived == 0 && words != "lost") {
         Presence::Unknown
     } else if hit_parts * 20 < asked {
         Presence::Absent
-    } else if hit_parts * 3 >= asked && hit_parts <= asked * 3 + EXPECTED * 1_000_000 {
+    } else if hit_parts * fewest >= asked && hit_parts <= asked * 3 + EXPECTED * 1_000_000 {
         Presence::Full
     } else {
         Presence::Partial
@@ -168,5 +174,68 @@ fn millis(span: Duration) -> String {
         format!("{}.{:02}ms", span.as_millis(), span.as_micros() % 1000 / 10)
     } else {
         human(span)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::udp::Rate;
+    use super::*;
+
+    fn found(sent: u64, hit: u64) -> Found {
+        let delays = Vec::new();
+        Found { sent, arrived: sent, copies: hit, corrupt: 0, overtaken: 0, delays, rate: None }
+    }
+
+    #[test]
+    fn chance_is_judged_by_what_was_asked() {
+        for (parts, sent, hit, want) in [
+            (100_000, 400, 0, Presence::Absent),
+            (100_000, 400, 1, Presence::Absent),
+            (100_000, 400, 6, Presence::Partial),
+            (100_000, 400, 14, Presence::Full),
+            (100_000, 400, 70, Presence::Full),
+            (100_000, 400, 300, Presence::Partial),
+            (1000, 14_000, 2, Presence::Full),
+            (1000, 14_000, 0, Presence::Absent),
+            (1_000_000, 40, 40, Presence::Full),
+            (1_000_000, 40, 39, Presence::Partial),
+            (1000, 0, 0, Presence::Unknown),
+        ] {
+            let how = Impairment::Duplicate { chance: Chance::per_million(parts) };
+            assert_eq!(judge(&how, &found(sent, hit)).presence, want, "{parts}: {hit} of {sent}");
+        }
+    }
+
+    #[test]
+    fn delays_are_judged_by_the_earliest_and_the_middle() {
+        let asked =
+            |jitter| Impairment::Delay { delay: Duration::from_millis(20), jitter: Duration::from_millis(jitter) };
+        for (jitter, delays, want) in [
+            (0, [20, 20, 21], Presence::Full),
+            (0, [19, 20, 21], Presence::Full),
+            (0, [10, 20, 21], Presence::Partial),
+            (0, [0, 0, 21], Presence::Absent),
+            (20, [1, 25, 39], Presence::Full),
+            (20, [20, 20, 21], Presence::Partial),
+        ] {
+            let found = Found { delays: delays.map(Duration::from_millis).to_vec(), ..found(3, 0) };
+            assert_eq!(judge(&asked(jitter), &found).presence, want, "± {jitter}: {delays:?}");
+        }
+        assert_eq!(judge(&asked(0), &found(3, 0)).presence, Presence::Unknown);
+    }
+
+    #[test]
+    fn a_limit_is_judged_without_the_pauses_of_the_sender() {
+        let asked = Impairment::Bandwidth { bytes_per_second: 100_000 };
+        for (whole, usual, want) in [
+            (95_000, 100_000, Presence::Full),
+            (129_000, 140_000, Presence::Full),
+            (140_000, 140_000, Presence::Absent),
+            (95_000, 9_000_000, Presence::Absent),
+        ] {
+            let found = Found { rate: Some(Rate { whole, usual }), ..found(40, 0) };
+            assert_eq!(judge(&asked, &found).presence, want, "{whole} {usual}");
+        }
     }
 }
