@@ -175,7 +175,8 @@ impl Agent {
         let answer = self.ask(Ask::Inventory);
         let Answer::Inventory(inventory) = answer else { panic!("no inventory: {answer:?}") };
         {
-            let items = inventory.items.iter();
+            // What processes are held to is there without any fault.
+            let items = inventory.items.iter().filter(|(kind, _)| *kind != "process-limits");
             items.flat_map(|(kind, names)| names.iter().map(move |name| format!("{kind} {name}"))).collect()
         }
     }

@@ -6,6 +6,7 @@ mod cut;
 mod holding;
 mod holds;
 mod impair;
+mod press;
 mod processes;
 mod protocol;
 mod storm;

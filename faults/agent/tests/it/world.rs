@@ -18,6 +18,7 @@ use std::time::Duration;
 use firedrill_agent::protocol::{Config, Ground, NodeSite, Site};
 use firedrill_core::action::{Action, Endpoint, Link};
 use firedrill_core::cluster::{NodeName, ProcessName};
+use firedrill_sys::cgroup::{self, Group};
 use firedrill_sys::clock;
 use firedrill_sys::process::{NetnsId, Process, in_netns};
 use nix::sched::{CloneFlags, setns, unshare};
@@ -72,6 +73,7 @@ pub(crate) struct World {
     children: RefCell<Vec<Child>>,
     run: String,
     starter: Option<PathBuf>,
+    groups: Vec<PathBuf>,
     folder: tempfile::TempDir,
 }
 
@@ -98,7 +100,7 @@ pub(crate) fn world() -> Option<World> {
     }
     let run = format!("t{}x{}", std::process::id(), RUNS.fetch_add(1, Ordering::Relaxed));
     let folder = tempfile::tempdir().expect("a folder");
-    Some(World { switch, ends, children: RefCell::default(), run, starter: None, folder })
+    Some(World { switch, ends, children: RefCell::default(), run, starter: None, groups: Vec::new(), folder })
 }
 
 /// The clients come after the nodes.
@@ -151,7 +153,36 @@ impl World {
 
     /// A folder of clocks, where a test has made one.
     fn ground(&self, number: u8) -> Ground {
-        Ground { clock: Some(self.clocks(number)).filter(|folder| folder.is_dir()), ..Ground::default() }
+        let cgroups = self.groups.iter().filter(|group| group.ends_with(format!("n{number}"))).cloned();
+        Ground {
+            clock: Some(self.clocks(number)).filter(|folder| folder.is_dir()),
+            home: Some(self.folder.path().to_owned()),
+            cgroups: cgroups.collect(),
+            ..Ground::default()
+        }
+    }
+
+    /// Gives node 1 control groups with limits, as the lab does, for what is started on it from now on. `false`, said
+    /// loudly, where this machine has none.
+    #[expect(clippy::print_stderr, reason = "what is skipped is said")]
+    pub(crate) fn limit(&mut self, memory: u64, pids: u64) -> bool {
+        if !cgroup::has("memory") || !cgroup::has("pids") {
+            eprintln!("SKIPPED: this machine has no control groups that limit memory and process numbers");
+            return false;
+        }
+        for root in cgroup::roots_with(&["memory", "cpu"]) {
+            let lab = root.join(format!("firedrill-{}", self.run));
+            let group = Group(lab.join("n1"));
+            cgroup::create(&group.0).expect("a group");
+            if group.has(&["memory.max", "memory.limit_in_bytes"]) {
+                group.limit_memory(memory).expect("a limit");
+            }
+            if group.has(&["pids.max"]) {
+                group.limit_pids(pids).expect("a limit");
+            }
+            self.groups.extend([group.0, lab]);
+        }
+        true
     }
 
     /// Where a test may make the clocks of a node.
@@ -185,6 +216,9 @@ impl World {
         let child = self.end(number).command(program).args(arguments).spawn().expect("it starts");
         let pid = i32::try_from(child.id()).expect("a pid");
         self.children.borrow_mut().push(child);
+        for group in self.groups.iter().filter(|group| group.ends_with(format!("n{number}"))) {
+            std::fs::write(cgroup::door(group), pid.to_string()).expect("it joins");
+        }
         let runs = || self.processes(number).iter().any(|process| process.pid == pid && process.name == program);
         wait("it runs", || runs().then_some(()));
     }
@@ -319,6 +353,7 @@ impl Drop for World {
                 drop(firedrill_sys::process::signal(process.pid, process.start, 9));
             }
         }
+        drop(cgroup::remove(&self.groups));
     }
 }
 
