@@ -13,6 +13,7 @@ use crate::guard::Guard;
 use crate::leftovers;
 use crate::log::say;
 use crate::protocol::{By, Held, Refusal, RefusalKind};
+use crate::sabotage::{self, Sabotage};
 use crate::starter::Down;
 use crate::world::{World, is_tag};
 
@@ -62,6 +63,8 @@ pub struct Holder {
     failed: BTreeMap<String, Undo>,
     /// Nodes that are down, by tag, as the starter knows them.
     down: BTreeMap<String, Vec<Down>>,
+    /// `None` but in tests.
+    sabotage: Option<Sabotage>,
 }
 
 impl Holder {
@@ -81,6 +84,7 @@ impl Holder {
             done_order: VecDeque::new(),
             failed,
             down: BTreeMap::new(),
+            sabotage: sabotage::read()?,
         })
     }
 
@@ -96,6 +100,8 @@ impl Holder {
             return Ok(active.from);
         }
         self.check(undo).map_err(|refusal| (refusal, Rest::Nothing))?;
+        let aimed = sabotage::aim(self.sabotage, &self.world, undo).map_err(|refusal| (refusal, Rest::Nothing))?;
+        let undo = aimed.as_ref();
         self.guard.hold(undo).map_err(|refusal| (refusal, Rest::Nothing))?;
         self.guard.busy(true);
         self.note_down(undo);
@@ -116,6 +122,7 @@ impl Holder {
         self.guard.pass("after-apply");
         self.guard.applied(&undo.tag, from);
         self.guard.pass("after-held");
+        let grip = sabotage::hold(self.sabotage, grip, from, hold_nanos);
         say(&format!("{} applied: {}; held from {from}", undo.tag, undo.action));
         let deadline = hold_nanos.map(|hold| from.saturating_add(hold));
         self.active.insert(undo.tag.clone(), Active { undo: undo.clone(), grip, from, deadline });
@@ -154,7 +161,7 @@ impl Holder {
 
     /// Does the deed and returns when it took effect. What fails half-way is taken back.
     fn take(&mut self, undo: &Undo, hold: Option<u64>) -> Result<(Box<dyn Grip>, u64), Refusal> {
-        let work = deeds::work(&undo.action)?;
+        let work = sabotage::work(self.sabotage, &undo.action)?;
         let stopped = self.stopped_but(&undo.tag);
         let mut scene = Scene { world: &self.world, guard: &mut self.guard, held: &stopped, hold };
         work.apply(&mut scene, undo).map_err(|refusal| match work.undo(&self.world, undo, &stopped) {
@@ -176,6 +183,8 @@ impl Holder {
     /// `None` if the action was already undone without a failure: ask [`Holder::done`].
     pub fn let_go(&mut self, undo: &Undo, by: By) -> Option<(Done, Rest)> {
         let active = self.active.remove(&undo.tag);
+        let applied = active.as_ref().map(|active| active.undo.clone());
+        let undo = applied.as_ref().unwrap_or(undo);
         let earlier = self.done.get(&undo.tag);
         if active.is_none() && earlier.is_some_and(|done| done.failure.is_none()) {
             return None;

@@ -14,6 +14,7 @@ pub mod leftovers;
 pub mod log;
 pub mod output;
 pub mod protocol;
+pub mod sabotage;
 pub mod serve;
 pub mod starter;
 pub mod wire;

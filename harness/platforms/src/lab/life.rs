@@ -12,6 +12,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use firedrill_agent::protocol::{Config, Ground, NodeSite, Site, TAG};
+use firedrill_agent::sabotage;
 use firedrill_core::action::Deed;
 use firedrill_core::platform::{StartError, Started};
 use firedrill_core::{units, wait};
@@ -136,7 +137,11 @@ impl Lab {
             let log = File::options().create(true).append(true).open(self.request.run_dir.join("agent.log"))?;
             let argv = vec![program.to_string_lossy().into_owned()];
             let path = std::env::var("PATH").unwrap_or_default();
-            let env = BTreeMap::from([("PATH".to_owned(), path)]);
+            let mut env = BTreeMap::from([("PATH".to_owned(), path)]);
+            if cfg!(debug_assertions) {
+                let asked = std::env::var(sabotage::VARIABLE).ok();
+                env.extend(asked.map(|asked| (sabotage::VARIABLE.to_owned(), asked)));
+            }
             let streams = [there.as_fd(), there.as_fd(), log.as_fd()];
             current(&self.line)?.ask(Ask::Agent { argv, env }, &streams).await?;
             here.set_nonblocking(true)?;

@@ -1,0 +1,180 @@
+//! Proofs are proven: every kind of fault runs on a real cluster with a mechanism that does nothing, one on the wrong node,
+//! and one that stops half-way through. Each must come out INVALID, and PASS without. Skipped loudly where the lab cannot
+//! run. Every kind of the registry is in it by itself.
+
+use std::fs;
+
+use firedrill_core::action::Deed;
+use firedrill_core::fault::FaultEntry;
+use firedrill_core::record::{FaultRecord, ScenarioRecord};
+use firedrill_core::verdict::{Verdict, exit};
+use firedrill_faults::FAULTS;
+use toml::{Table, Value};
+
+use crate::command::{Ended, FIREDRILL, machine, program};
+
+/// Everything but the faults. The parameters are those of the shipped scenarios, so that they share a template. Little
+/// load: a commit that waits for a standby keeps its connection, whoever gave it up, until the server has no more.
+const HEAD: &str = r#"
+firedrill = 1
+name = "One fault after another"
+
+[cluster]
+system = "patroni"
+
+[cluster.patroni]
+synchronous-mode = "strict"
+ttl           = "20s"
+loop-wait     = "1s"
+retry-timeout = "5s"
+
+[workload]
+kind    = "ledger"
+clients = 1
+rate    = "2/s"
+
+[steady]
+for     = "1s"
+within  = "30s"
+require = ["primaries == 1", "streaming == 2"]
+
+[safety]
+max-impaired = 3
+
+[[invariant]]
+check = "single-writer"
+"#;
+
+/// How long each fault is held: a probe at the onset, in the middle and before the heal must have the time.
+const HOLD: &str = "4s";
+/// From the heal of one fault to the next, and from the heal of one that ended processes: some must be back.
+const GAPS: [&str; 2] = ["1s", "8s"];
+/// Deeds that end processes. A server may be long in coming back, so these come last, and none aims at one process.
+const ENDING: [Deed; 3] = [Deed::KillProcess, Deed::LosePower, Deed::OomProcess];
+
+/// Options in place of those of a kind's example, or several faults of a kind.
+const VARIANTS: &[(&str, &[&str])] = &[(
+    "net.partition",
+    &[
+        "shape = 'isolate'",
+        "shape = 'isolate-from-peers'",
+        "shape = 'halves'",
+        "shape = 'one-way'\ndirection = 'in'",
+        "shape = 'one-way'\ndirection = 'out'",
+        "shape = 'bridge'",
+        "shape = 'clients'",
+    ],
+)];
+
+/// What cannot be told from the real thing, and why: kind, sabotage, reason.
+const EXCEPT: &[(&str, &str, &str)] = &[];
+
+/// The faults of the registry, one after another, all aimed at `n2`; where nothing is done they need not wait for each other.
+fn faults(sabotage: &str) -> Vec<Table> {
+    let mut all: Vec<Table> = Vec::new();
+    let mut gap = "";
+    let ends = |entry: &FaultEntry| entry.deeds.iter().any(|deed| ENDING.contains(deed));
+    let (enders, others): (Vec<&FaultEntry>, Vec<&FaultEntry>) = FAULTS.iter().partition(|entry| ends(entry));
+    for entry in others.into_iter().chain(enders) {
+        let variants =
+            VARIANTS.iter().find(|(kind, _)| *kind == entry.kind).map_or(&[""][..], |(_, variants)| variants);
+        for (number, options) in variants.iter().enumerate() {
+            let file: Table = entry.example.parse().unwrap();
+            let mut fault = file["fault"][0].as_table().unwrap().clone();
+            fault.extend(options.parse::<Table>().unwrap());
+            let id = format!("{}-{number}", entry.kind.replace('.', "-"));
+            let previous = all.last().map(|previous| previous["id"].as_str().unwrap().to_owned());
+            let (start, when) = match previous {
+                _ if sabotage == "nothing" => ("at", format!("{}ms", 250 * all.len())),
+                None => ("at", "1s".to_owned()),
+                Some(previous) => ("after", format!("{previous}.healed + {gap}")),
+            };
+            for key in ["at", "process"] {
+                fault.remove(key);
+            }
+            fault.extend(
+                [("id", id.as_str()), ("on", "n2"), (start, when.as_str()), ("for", HOLD)]
+                    .map(|(key, value)| (key.to_owned(), Value::String(value.to_owned()))),
+            );
+            all.push(fault);
+            gap = GAPS[usize::from(ends(entry))];
+        }
+    }
+    all
+}
+
+fn scenario(sabotage: &str) -> String {
+    let all = faults(sabotage).into_iter().map(Value::Table).collect();
+    let table = Table::from_iter([("fault".to_owned(), Value::Array(all))]);
+    format!("{HEAD}\n{table}")
+}
+
+/// Runs them; `None`, loudly, where the lab cannot run.
+#[expect(clippy::print_stderr, reason = "a skip must be loud")]
+fn run(sabotage: &str) -> Option<(Ended, ScenarioRecord)> {
+    let _machine = machine();
+    let folder = tempfile::tempdir().unwrap();
+    let (file, out) = (folder.path().join("all.toml"), folder.path().join("runs"));
+    fs::write(&file, scenario(sabotage)).unwrap();
+    let firedrill = |verb: &str, args: &[&str]| {
+        let mut command = program(FIREDRILL, &folder.path().join("state"));
+        command.arg(verb).arg(&file).args(args).env("FIREDRILL_SABOTAGE", sabotage);
+        Ended::of(command.output().unwrap())
+    };
+    let plan = firedrill("plan", &[]);
+    assert_eq!(plan.code, 0, "{}", plan.stderr);
+    if let Some((_, missing)) = plan.stdout.split_once("a run would exit with 7") {
+        eprintln!("SKIPPED: the lab cannot run here{missing}");
+        return None;
+    }
+    let ended = firedrill("run", &["--out", out.to_str().unwrap()]);
+    let run = fs::read_dir(&out).unwrap_or_else(|_| panic!("{}{}", ended.stdout, ended.stderr)).next().unwrap();
+    let record = fs::read(run.unwrap().path().join("run.json")).unwrap();
+    Some((ended, serde_json::from_slice(&record).unwrap()))
+}
+
+fn all_are_found(sabotage: &str) {
+    let Some((ended, record)) = run(sabotage) else { return };
+    let excepted =
+        |fault: &FaultRecord| EXCEPT.iter().any(|(kind, except, _)| *kind == fault.kind && *except == sabotage);
+    let not_found = |fault: &&FaultRecord| {
+        let said = format!("{} {}", fault.finding.summary, fault.finding.evidence.join(" "));
+        let found = fault.finding.verdict == Verdict::Invalid && fault.onset.is_some() && said.contains("did not bite");
+        found == excepted(fault)
+    };
+    let wrong: Vec<&FaultRecord> = record.runs[0].faults.iter().filter(not_found).collect();
+    assert!(wrong.is_empty(), "{sabotage}: {wrong:#?}");
+    assert_eq!(record.runs[0].faults.len(), faults("").len());
+    assert_eq!(ended.code, i32::from(exit::INVALID), "{}{}", ended.stdout, ended.stderr);
+}
+
+#[test]
+fn faults_that_do_nothing_prove_nothing() {
+    all_are_found("nothing");
+}
+
+#[test]
+fn faults_on_the_wrong_node_prove_nothing() {
+    all_are_found("wrong-node");
+}
+
+#[test]
+fn faults_that_stop_half_way_through_prove_nothing() {
+    all_are_found("half-way");
+}
+
+#[test]
+fn faults_without_sabotage_are_proven() {
+    let Some((ended, record)) = run("") else { return };
+    let wrong: Vec<&FaultRecord> =
+        record.runs[0].faults.iter().filter(|fault| fault.finding.verdict != Verdict::Pass).collect();
+    assert!(wrong.is_empty(), "{wrong:#?}{}", ended.stdout);
+    assert_eq!(record.runs[0].faults.len(), faults("").len());
+}
+
+#[test]
+fn exceptions_are_of_kinds_that_there_are() {
+    for (kind, _, reason) in EXCEPT {
+        assert!(FAULTS.iter().any(|entry| entry.kind == *kind) && !reason.is_empty(), "{kind}");
+    }
+}
