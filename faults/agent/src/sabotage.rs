@@ -154,10 +154,10 @@ impl Grip for Brief {
         let Some(grip) = self.grip.take() else { return };
         // What fails now is undone once more at the end of the hold.
         drop(grip.let_go(world, undo, &[]));
-        let Some(starter) = world.config.starter.clone() else { return };
+        let Some(path) = world.config.starter.clone() else { return };
         let nodes: Vec<NodeName> = deeds::restarts(&undo.action).into_iter().cloned().collect();
-        let started = move || nodes.iter().for_each(|node| drop(starter::ensure(&starter, node)));
-        drop(thread::Builder::new().name("starter".to_owned()).spawn(started));
+        let start = move || nodes.iter().for_each(|node| drop(starter::ensure(&path, node)));
+        drop(thread::Builder::new().name("starter".to_owned()).spawn(start));
     }
 }
 

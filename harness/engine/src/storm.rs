@@ -27,6 +27,8 @@ const RESOLVE: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_secs(1);
 /// The proof before the heal begins so long before it, so that it ends in time.
 const LAST_PROOF: Duration = Duration::from_millis(600);
+/// The same for proofs that take longer: as long as the one in the middle took, and so much more.
+const PROOF_SPARE: Duration = Duration::from_millis(200);
 
 type Impaired = (NodeName, Option<ProcessName>);
 
@@ -253,15 +255,18 @@ impl Storm {
         let onset = self.life(&spec.id).onset.unwrap_or(self.began);
         let held_steps: Vec<bool> = plan.steps.iter().map(|step| step.hold == Hold::Held).collect();
         let until = onset.plus(hold);
-        for (moment, when) in
-            [(Moment::Middle, onset.plus(hold / 2)), (Moment::BeforeHeal, until.minus(LAST_PROOF.min(hold / 4)))]
-        {
+        let mut took = Duration::ZERO;
+        for moment in [Moment::Middle, Moment::BeforeHeal] {
+            let lead = LAST_PROOF.min(hold / 4).max((took + PROOF_SPARE).min(hold / 3));
+            let when = if moment == Moment::Middle { onset.plus(hold / 2) } else { until.minus(lead) };
             if self.sleep_or_stop(when).await {
                 break;
             }
+            let began = self.clock.now();
             for (injection, _) in injections.iter().zip(&held_steps).filter(|(_, held)| **held) {
                 self.injector.prove(injection, moment).await;
             }
+            took = self.clock.now().since(began);
         }
         // Stopped early or not, what comes next is the heal.
         self.sleep_or_stop(until).await;
