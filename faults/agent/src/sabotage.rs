@@ -80,7 +80,7 @@ fn moved(action: &Action, nodes: &[&NodeName]) -> Action {
     };
     let mut moved = action.clone();
     match &mut moved {
-        Action::Cut { links } | Action::Impair { links, .. } => {
+        Action::Cut { links, .. } | Action::Impair { links, .. } => {
             for Link { from, to } in links {
                 end(from);
                 end(to);
@@ -171,6 +171,7 @@ mod tests {
         let nodes: Vec<&NodeName> = names.iter().collect();
         let node = |i: usize| Endpoint::Node(names[i].clone());
         let cut = Action::Cut {
+            port: None,
             links: vec![Link { from: node(0), to: node(2) }, Link { from: Endpoint::Clients, to: node(1) }],
         };
         assert_eq!(moved(&cut, &nodes).to_string(), "cut n2→n1, clients→n3");
