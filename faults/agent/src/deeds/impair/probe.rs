@@ -154,9 +154,10 @@ fn delayed(found: &Found, delay: Duration, jitter: Duration) -> Sight {
     Sight { presence, words: format!("{} packets took {first} to {last}, median {middle}", found.arrived) }
 }
 
-/// Present when what arrives comes no faster than a little above the limit.
+/// Present when what arrives comes no faster than a little above the limit, and slower than it was sent: a busy machine may
+/// send no more than the limit by itself.
 fn limited(found: &Found, bytes_per_second: u64) -> Sight {
-    let Some(rate) = found.rate else {
+    let (Some(rate), Some(offered)) = (found.rate, found.offered) else {
         return Sight {
             presence: Presence::Unknown,
             words: format!("{} of {} packets arrived", found.arrived, found.sent),
@@ -165,8 +166,9 @@ fn limited(found: &Found, bytes_per_second: u64) -> Sight {
     let within = |rate: u64, tenths: u64| rate.saturating_mul(10) <= bytes_per_second.saturating_mul(tenths);
     // Where packets come milliseconds apart each must wait its turn; where they come faster the wire sends several at once.
     let one_by_one = bytes_per_second > ONE_BY_ONE || within(rate.usual, 25);
-    let presence = if within(rate.whole, 13) && one_by_one { Presence::Full } else { Presence::Absent };
-    Sight { presence, words: format!("{}/s arrived", Bytes(rate.whole)) }
+    let held_back = rate.whole.saturating_mul(5) <= offered.whole.saturating_mul(4);
+    let presence = if within(rate.whole, 13) && one_by_one && held_back { Presence::Full } else { Presence::Absent };
+    Sight { presence, words: format!("{}/s sent, {}/s arrived", Bytes(offered.whole), Bytes(rate.whole)) }
 }
 
 fn millis(span: Duration) -> String {

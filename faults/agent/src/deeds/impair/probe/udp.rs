@@ -47,6 +47,8 @@ pub(super) struct Found {
     pub(super) overtaken: u64,
     /// From sending to arrival, the shortest first.
     pub(super) delays: Vec<Duration>,
+    /// How fast they were sent, if enough were.
+    pub(super) offered: Option<Rate>,
     /// How fast they came, if enough did.
     pub(super) rate: Option<Rate>,
 }
@@ -122,11 +124,12 @@ pub(super) fn send(ends: &Ends, links: &[Link], port: Option<u16>, trial: &Trial
     while number < trial.count && within(SENDING) {
         let burst = if trial.spacing.is_zero() { BURST } else { 1 };
         for number in number..trial.count.min(number + burst) {
+            let payload = payload(number);
             for lane in &mut lanes {
                 let Some(socket) = sockets.get(lane.from) else { continue };
                 let now = datagrams::now();
                 socket
-                    .send(lane.source.port(), lane.target, &payload(number))
+                    .send(lane.source.port(), lane.target, &payload)
                     .map_err(|error| format!("could not send: {error}"))?;
                 lane.sent.push(now);
             }
@@ -221,9 +224,10 @@ impl Lane<'_> {
         delays.sort_unstable();
         let times = self.arrivals.iter().map(|(_, at)| *at).chain(self.corrupt.iter().copied());
         let rate = Rate::of(times.collect(), size + HEADERS);
+        let offered = Rate::of(self.sent.clone(), size + HEADERS);
         let arrived = (count(first.len()) + count(self.corrupt.len())).min(count(self.sent.len()));
         let corrupt = count(self.corrupt.len());
-        Found { sent: count(self.sent.len()), arrived, copies, corrupt, overtaken, delays, rate }
+        Found { sent: count(self.sent.len()), arrived, copies, corrupt, overtaken, delays, offered, rate }
     }
 }
 
