@@ -52,9 +52,9 @@ fn awaiting_power_loss(context: &Context<'_>, faults: &[Draft], placed: &[Option
             let everybody = faults[other].on.as_ref().is_some_and(|on| on.value == Selector::All);
             everybody || plan.impairs.iter().all(|(node, _)| nodes.contains(node))
         };
-        let loses_power = |other: usize, step: &Step| match &step.action {
-            Action::LosePower { nodes } => within(other, step.offset) && same(other, nodes),
-            _ => false,
+        let loses_power = |other: usize, step: &Step| {
+            let Action::LosePower { nodes } = &step.action else { return false };
+            within(other, step.offset) && same(other, nodes)
         };
         let steps = plans.iter().enumerate().flat_map(|(other, plan)| plan.iter().map(move |plan| (other, plan)));
         if !steps.into_iter().any(|(other, plan)| plan.steps.iter().any(|step| loses_power(other, step))) {
