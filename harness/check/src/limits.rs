@@ -25,9 +25,11 @@ impl<'a> Watch<'a> {
     /// Notes some steps; fails when a limit was reached.
     pub(crate) fn spend(&mut self, steps: usize) -> Result<(), Stop> {
         self.spent = self.spent.saturating_add(u32::try_from(steps).unwrap_or(u32::MAX));
-        if self.spent < STEPS {
-            return Ok(());
-        }
+        if self.spent < STEPS { Ok(()) } else { self.ask() }
+    }
+
+    /// Asks at once, before something large.
+    pub(crate) fn ask(&mut self) -> Result<(), Stop> {
         self.spent = 0;
         match (self.exceeded)() {
             Some(stop) => Err(stop),

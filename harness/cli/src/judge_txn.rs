@@ -3,9 +3,9 @@
 use std::fs;
 use std::time::Duration;
 
-use firedrill_check::history::{self, Loaded};
-use firedrill_check::limits::Stop;
-use firedrill_check::txn::{self, Anomaly, Consistency, Model, Options, Report, Verdict};
+use firedrill_check::history;
+use firedrill_check::limits::{Stop, Watch};
+use firedrill_check::txn::{self, Anomaly, Consistency, Judged, Model, Options, Verdict};
 use firedrill_check::weak::Level;
 use firedrill_core::time::{Clock, RunTime};
 use firedrill_core::units::human;
@@ -101,6 +101,14 @@ impl<'a> Limited<'a> {
     }
 }
 
+/// A limit, as `--json` has it.
+fn limit_name(stop: Stop) -> &'static str {
+    match stop {
+        Stop::Time => "time",
+        Stop::Memory => "memory",
+    }
+}
+
 /// A limit in words.
 pub(crate) fn limit(stop: Stop) -> &'static str {
     match stop {
@@ -140,25 +148,29 @@ pub(crate) fn judge(args: &JudgeArgs, (name, model): (&str, Model), clock: &Cloc
         return judge_weak::judge(args, &levels, clock);
     }
     let unreadable = || Failure::usage(format!("{} cannot be judged", args.run.display()));
-    let bytes = fs::read(&args.run).map_err(|error| unreadable().because(&error))?;
-    let history = history::load(&bytes).map_err(|error| unreadable().because(&error))?;
-    drop(bytes);
-    if args.transactions.linearizable_keys && !history.format.has_realtime() {
-        return Err(Failure::usage(format!("--linearizable-keys: {} has no real time", history.format)));
+    let limited = Limited::new(args, clock);
+    let exceeded = || limited.exceeded();
+    let judged = match limited.text()? {
+        Ok(text) => {
+            let options = options(&args.transactions);
+            txn::judge(&text, model, &options, &mut Watch::new(&exceeded))
+                .map_err(|error| unreadable().because(&error))?
+        }
+        Err(stop) => txn::nothing_read(stop),
+    };
+    if args.transactions.linearizable_keys && !judged.format.has_realtime() {
+        return Err(Failure::usage(format!("--linearizable-keys: {} has no real time", judged.format)));
     }
-    let report = check(&args.transactions, &history, model).map_err(|error| unreadable().because(&error))?;
     let took = clock.now().since(RunTime::ZERO);
-    let peak_memory = memory_line("VmHWM:");
-    let judged = Judged { history: &history, model: name, report: &report, took, peak_memory };
     let text = if args.json {
-        let told = serde_json::to_string(&Told::new(&judged));
+        let told = serde_json::to_string(&Told::new(&judged, name, took));
         let told = told.map_err(|error| Failure::new(exit::BUG, "no JSON").because(&error))?;
         format!("{told}\n")
     } else {
-        let head = format!("{}: {name}, {}", args.run.display(), history.format);
-        format!("{}\n{}", clean::line(&head), words(&judged))
+        let head = format!("{}: {name}, {}", args.run.display(), judged.format);
+        format!("{}\n{}", clean::line(&head), words(&judged, name, took))
     };
-    let code = match report.verdict {
+    let code = match judged.report.verdict {
         Verdict::Valid => exit::PASS,
         Verdict::Violated => exit::FAIL,
         Verdict::Unknown => exit::INVALID,
@@ -166,31 +178,21 @@ pub(crate) fn judge(args: &JudgeArgs, (name, model): (&str, Model), clock: &Cloc
     Ok((text, code))
 }
 
-/// Checks the history; neither consistency nor anomalies given means strict serializability.
-fn check(args: &TxnArgs, history: &Loaded, model: Model) -> Result<Report, txn::TxnError> {
+/// What is asked; neither consistency nor anomalies given means strict serializability.
+fn options(args: &TxnArgs) -> Options {
     let anomalies: Vec<Anomaly> = args.anomalies.iter().flat_map(|named| named.0.iter().copied()).collect();
     let of = |asked: &Asked| if let Asked::Model(model) = asked { Some(*model) } else { None };
     let mut consistency: Vec<Consistency> = args.consistency.iter().filter_map(of).collect();
     if consistency.is_empty() && anomalies.is_empty() {
         consistency = Options::default().consistency;
     }
-    let options = Options {
+    Options {
         consistency,
         anomalies,
         linearizable_keys: args.linearizable_keys,
         sequential_keys: args.sequential_keys,
         wfr_keys: args.wfr_keys,
-    };
-    txn::check(history, model, &options)
-}
-
-/// What was checked, and what that took.
-struct Judged<'a> {
-    history: &'a Loaded,
-    model: &'a str,
-    report: &'a Report,
-    took: Duration,
-    peak_memory: Option<u64>,
+    }
 }
 
 fn name(verdict: Verdict) -> &'static str {
@@ -207,14 +209,18 @@ pub(crate) fn list<T: ToString>(items: &[T]) -> String {
 }
 
 /// The verdict for a person: of each anomaly the first witness.
-fn words(judged: &Judged<'_>) -> String {
-    let report = judged.report;
+fn words(judged: &Judged, model: &str, took: Duration) -> String {
+    let report = &judged.report;
     let mut lines = vec![match report.verdict {
-        Verdict::Valid if judged.model == "rw-register" => "valid: no anomaly in the inferred graph".to_owned(),
+        Verdict::Valid if model == "rw-register" => "valid: no anomaly in the inferred graph".to_owned(),
         Verdict::Valid => "valid: no anomaly".to_owned(),
         Verdict::Violated => format!("violated: {}", list(&report.anomalies)),
+        Verdict::Unknown if report.stopped.is_some() => "unknown".to_owned(),
         Verdict::Unknown => "unknown: no transaction depends on another, so that there is nothing to check".to_owned(),
     }];
+    if let Some(stop) = report.stopped {
+        lines.push(format!("  {} was reached, so that not everything was looked at", limit(stop)));
+    }
     if !report.violates.is_empty() {
         lines.push(format!("  not {}", list(&report.violates)));
         lines.push(format!("  so also not {}", list(&report.also_violates)));
@@ -226,7 +232,7 @@ fn words(judged: &Judged<'_>) -> String {
         }
         lines.push(format!("{}:", witness.anomaly));
         for (number, place) in (1..).zip(&witness.transactions) {
-            let op = judged.history.ops.get(*place).map(ToString::to_string).unwrap_or_default();
+            let op = judged.ops.get(place).map(ToString::to_string).unwrap_or_default();
             lines.push(format!("  T{number}: {op}"));
         }
         lines.extend(witness.reasons.iter().map(|reason| format!("  - {reason}")));
@@ -237,7 +243,7 @@ fn words(judged: &Judged<'_>) -> String {
     if report.garbage_reads > 0 {
         lines.push(format!("reads of values that nobody wrote: {}", report.garbage_reads));
     }
-    lines.push(format!("{} transactions, in {}", report.transactions, human(judged.took)));
+    lines.push(format!("{} transactions, in {}", report.transactions, human(took)));
     let clean: Vec<String> = lines.iter().map(|line| clean::line(line)).collect();
     format!("{}\n", clean.join("\n"))
 }
@@ -248,6 +254,8 @@ struct Told<'a> {
     verdict: &'static str,
     model: &'a str,
     format: String,
+    /// The limit that was reached.
+    limit: Option<&'static str>,
     /// Events in the file.
     events: usize,
     /// Transactions, whatever became of them.
@@ -274,10 +282,10 @@ struct Shown<'a> {
 }
 
 impl<'a> Told<'a> {
-    fn new(judged: &Judged<'a>) -> Self {
-        let report = judged.report;
+    fn new(judged: &'a Judged, model: &'a str, took: Duration) -> Self {
+        let report = &judged.report;
         let names = |models: &[Consistency]| models.iter().map(|model| model.name()).collect();
-        let ops = |places: &'a [usize]| places.iter().filter_map(|place| judged.history.ops.get(*place));
+        let ops = |places: &'a [usize]| places.iter().filter_map(|place| judged.ops.get(place));
         let shown = report.witnesses.iter().map(|witness| Shown {
             anomaly: witness.anomaly.name(),
             lines: ops(&witness.transactions).map(|op| op.line).collect(),
@@ -286,9 +294,10 @@ impl<'a> Told<'a> {
         });
         Self {
             verdict: name(report.verdict),
-            model: judged.model,
-            format: judged.history.format.to_string(),
-            events: judged.history.ops.len(),
+            model,
+            format: judged.format.to_string(),
+            limit: report.stopped.map(limit_name),
+            events: judged.events,
             operations: report.transactions,
             anomalies: report.anomalies.iter().map(|anomaly| anomaly.name()).collect(),
             violates: names(&report.violates),
@@ -296,8 +305,8 @@ impl<'a> Told<'a> {
             witness: shown.collect(),
             unknown_keys: report.unknown_keys,
             garbage_reads: report.garbage_reads,
-            seconds: judged.took.as_secs_f64(),
-            peak_memory: judged.peak_memory,
+            seconds: took.as_secs_f64(),
+            peak_memory: memory_line("VmHWM:"),
         }
     }
 }
@@ -306,7 +315,7 @@ impl<'a> Told<'a> {
 mod tests {
     use super::*;
 
-    const SKEW: &[u8] = b"{:process 0, :type :ok, :f :txn, :value [[:append :x 1] [:r :y]]}
+    const SKEW: &str = "{:process 0, :type :ok, :f :txn, :value [[:append :x 1] [:r :y]]}
         {:process 1, :type :ok, :f :txn, :value [[:append :y 1] [:r :x]]}";
 
     fn asked(consistency: &[&str], anomalies: &[&str]) -> TxnArgs {
@@ -319,9 +328,12 @@ mod tests {
         }
     }
 
+    fn judged(args: &TxnArgs) -> Judged {
+        txn::judge(SKEW, Model::ListAppend, &options(args), &mut Watch::unlimited()).unwrap()
+    }
+
     #[test]
     fn the_verdict_depends_on_what_is_asked() {
-        let history = history::load(SKEW).unwrap();
         for (consistency, anomalies, verdict) in [
             (&[][..], &[][..], Verdict::Violated),
             (&["serializable"], &[], Verdict::Violated),
@@ -329,8 +341,8 @@ mod tests {
             (&[], &["G1"], Verdict::Valid),
             (&["snapshot-isolation"], &["G2"], Verdict::Violated),
         ] {
-            let report = check(&asked(consistency, anomalies), &history, Model::ListAppend).unwrap();
-            assert_eq!(report.verdict, verdict, "{consistency:?} {anomalies:?}");
+            let judged = judged(&asked(consistency, anomalies));
+            assert_eq!(judged.report.verdict, verdict, "{consistency:?} {anomalies:?}");
         }
         assert!(consistency("acid").is_err());
         assert!(anomalies("G7").is_err());
@@ -338,20 +350,12 @@ mod tests {
 
     #[test]
     fn a_witness_is_told_with_its_transactions() {
-        let history = history::load(SKEW).unwrap();
-        let report = check(&asked(&[], &[]), &history, Model::ListAppend).unwrap();
-        let judged = Judged {
-            history: &history,
-            model: "list-append",
-            report: &report,
-            took: Duration::from_millis(1),
-            peak_memory: None,
-        };
-        let words = words(&judged);
+        let judged = judged(&asked(&[], &[]));
+        let words = words(&judged, "list-append", Duration::from_millis(1));
         for expected in ["violated: G2-item\n", "not repeatable-read\n", "T2: line 2", "without 1, which T2 appended"] {
             assert!(words.contains(expected), "no {expected:?} in\n{words}");
         }
-        let json = serde_json::to_value(Told::new(&judged)).unwrap();
+        let json = serde_json::to_value(Told::new(&judged, "list-append", Duration::ZERO)).unwrap();
         assert_eq!(json["verdict"], "violated");
         assert_eq!(json["witness"][0]["lines"], serde_json::json!([1, 2]));
     }

@@ -5,12 +5,12 @@
 //! (VLDB 2020).
 
 use std::borrow::Cow;
-use std::ops::Range;
 
 use super::anomaly::Anomaly;
 use super::findings::Findings;
 use super::graph::{Edges, RW, WR, WW, at, id};
 use super::ops::{Mop, NONE, Transactions};
+use crate::limits::{Stop, Watch};
 
 /// The versions of each key.
 #[derive(Debug)]
@@ -24,24 +24,38 @@ pub(super) struct Orders {
 }
 
 /// Finds what single reads show, and adds the dependencies.
-pub(super) fn infer(all: &Transactions, effective: &[bool], edges: &mut Edges, findings: &mut Findings) -> Orders {
+pub(super) fn infer(
+    all: &Transactions,
+    effective: &[bool],
+    edges: &mut Edges,
+    findings: &mut Findings,
+    watch: &mut Watch<'_>,
+) -> Result<Orders, Stop> {
     let mut seen = vec![NONE; all.versions.len()];
     let orders = orders(all, effective, &mut seen);
     seen.fill(NONE);
-    let mut readers: Vec<Vec<u32>> = vec![Vec::new(); all.keys.len()];
+    let mut readers: Vec<Vec<u32>> = vec![Vec::new(); all.key_count()];
     let mut replaced: Vec<(u32, u32, u32)> = Vec::new();
+    let mut marks = 0;
+    // Of each key the elements that are sound in the longest list, so that lists like it need no look at each element.
+    let is_sound = |version: &&u32| all.versions[at(**version)].writer != NONE;
+    let sound: Vec<usize> =
+        (0..all.key_count()).map(|key| all.list(&all.longest(key)).iter().take_while(is_sound).count()).collect();
     for txn in all.committed() {
         let mops = all.mops_of(txn);
+        watch.spend(mops.len() + 1)?;
         internal(all, txn, findings);
         for (number, mop) in mops.iter().enumerate() {
             let Mop::ReadList { key, elements } = mop else { continue };
             let row = all.list(elements);
-            read_alone(all, txn, *key, row, findings);
             let order = &orders.read[at(*key)];
+            let is_sound = elements.start == all.longest(at(*key)).start && row.len() <= sound[at(*key)];
+            read_alone(all, txn, *key, (row, is_sound), findings);
             let distinct = if order.get(..row.len()) == Some(row) {
                 Cow::Borrowed(row)
             } else {
-                Cow::Owned(distinct(row, &mut seen, elements.start))
+                marks += 1;
+                Cow::Owned(distinct(row, &mut seen, marks))
             };
             if distinct.len() < row.len() {
                 findings.add(all, Anomaly::DuplicateElements, &[txn], || {
@@ -77,32 +91,25 @@ pub(super) fn infer(all: &Transactions, effective: &[bool], edges: &mut Edges, f
     }
     lost_updates(all, replaced, findings);
     for (key, readers) in readers.iter_mut().enumerate() {
+        watch.spend(orders.read[key].len() + 1)?;
         readers.dedup();
         writes(all, effective, &orders.read[key], &orders.unread[key], readers, edges);
     }
     dirty_updates(all, &orders, findings);
-    orders
+    Ok(orders)
 }
 
 /// The longest read of each key, and what nobody read.
 fn orders(all: &Transactions, effective: &[bool], seen: &mut [u32]) -> Orders {
-    let mut longest: Vec<Range<u32>> = vec![0..0; all.keys.len()];
-    for mop in &all.mops {
-        if let Mop::ReadList { key, elements } = mop {
-            let longest = &mut longest[at(*key)];
-            if elements.len() > longest.len() {
-                *longest = elements.clone();
-            }
-        }
-    }
-    let read: Vec<Vec<u32>> = longest.iter().map(|row| distinct(all.list(row), seen, row.start)).collect();
+    let read: Vec<Vec<u32>> =
+        (0..all.key_count()).map(|key| distinct(all.list(&all.longest(key)), seen, id(key))).collect();
     let mut places = vec![NONE; all.versions.len()];
     for order in &read {
         for (place, version) in order.iter().enumerate() {
             places[at(*version)] = id(place);
         }
     }
-    let mut unread: Vec<Vec<u32>> = vec![Vec::new(); all.keys.len()];
+    let mut unread: Vec<Vec<u32>> = vec![Vec::new(); all.key_count()];
     for (version, of) in all.versions.iter().enumerate() {
         if places[version] == NONE && all.writer(id(version), effective) != NONE {
             unread[at(of.key)].push(id(version));
@@ -117,14 +124,14 @@ fn distinct(row: &[u32], seen: &mut [u32], mark: u32) -> Vec<u32> {
 }
 
 /// What one read shows by itself: aborted, intermediate and garbage elements.
-fn read_alone(all: &Transactions, txn: u32, key: u32, row: &[u32], findings: &mut Findings) {
-    let name = all.key_name(key);
-    for version in row {
+fn read_alone(all: &Transactions, txn: u32, key: u32, (row, is_sound): (&[u32], bool), findings: &mut Findings) {
+    let to_look_at = if is_sound { &[] } else { row };
+    for version in to_look_at {
         let of = &all.versions[at(*version)];
         if of.writer != NONE {
             continue;
         }
-        let value = &of.value;
+        let (name, value) = (all.key_name(key), all.value(*version));
         if of.aborted == NONE {
             findings.add(all, Anomaly::GarbageRead, &[txn], || {
                 vec![format!("T1 read {value} in key {name}, and nobody appended it")]
@@ -135,10 +142,11 @@ fn read_alone(all: &Transactions, txn: u32, key: u32, row: &[u32], findings: &mu
             });
         }
     }
-    let Some(last) = row.last().map(|version| &all.versions[at(*version)]) else { return };
+    let Some((number, last)) = row.last().map(|version| (*version, &all.versions[at(*version)])) else { return };
     if last.intermediate && last.writer != txn && last.writer != NONE {
         findings.add(all, Anomaly::G1b, &[last.writer, txn], || {
-            vec![format!("T2 read key {name} up to {}, and T1, which appended it, appended more", last.value)]
+            let (name, value) = (all.key_name(key), all.value(number));
+            vec![format!("T2 read key {name} up to {value}, and T1, which appended it, appended more")]
         });
     }
 }
@@ -233,8 +241,8 @@ fn dirty_updates(all: &Transactions, orders: &Orders, findings: &mut Findings) {
             {
                 let aborted = &all.versions[at(*below)];
                 findings.add(all, Anomaly::DirtyUpdate, &[aborted.aborted, of.writer], || {
-                    let (name, value) = (all.key_name(of.key), &of.value);
-                    vec![format!("T2 appended {value} to key {name} after {} of T1, which aborted", aborted.value)]
+                    let (name, value, below) = (all.key_name(of.key), all.value(*version), all.value(*below));
+                    vec![format!("T2 appended {value} to key {name} after {below} of T1, which aborted")]
                 });
                 break;
             }

@@ -6,6 +6,8 @@
 use std::collections::VecDeque;
 
 use super::anomaly::{Anomaly, CycleKind, Order};
+use crate::limits::{Stop, Watch};
+
 use super::graph::{Graph, ORDER, PASS, RW, WR, WW, at, id, nonadjacent};
 
 /// A cycle: each transaction, and how it precedes the next. The last one precedes the first.
@@ -20,23 +22,44 @@ const SHORTENING: u64 = 4_000_000;
 
 /// One cycle for each component and kind that is asked for. A component with a cycle of data alone is not searched for
 /// cycles that also need an order; a cycle of several anti-dependencies is sought where none has only one.
-pub(super) fn cycles(graph: &Graph, order: Option<Order>, wanted: &dyn Fn(Anomaly) -> bool) -> Vec<Cycle> {
-    let mut found = level(graph, None, &[], wanted);
+pub(super) fn cycles(
+    graph: &Graph,
+    order: Option<Order>,
+    wanted: &dyn Fn(Anomaly) -> bool,
+    watch: &mut Watch<'_>,
+) -> Result<Vec<Cycle>, Stop> {
+    let mut found = Vec::new();
+    if order.is_some() {
+        // Where there is no cycle with the order, there is none without it.
+        let all = graph.components(WW | WR | RW | ORDER, watch)?;
+        let ordered = members(graph, &all, &[]);
+        if ordered.is_empty() {
+            return Ok(found);
+        }
+        drop((all, ordered));
+    }
+    level(graph, None, &[], wanted, watch, &mut found)?;
     if order.is_some() {
         let of_data: Vec<u32> = found.iter().flat_map(|cycle| cycle.steps.iter().map(|(node, _)| *node)).collect();
-        found.extend(level(graph, order, &of_data, wanted));
+        level(graph, order, &of_data, wanted, watch, &mut found)?;
     }
     found.sort_by_key(|cycle| (cycle.anomaly, cycle.steps.len()));
-    found
+    Ok(found)
 }
 
-fn level(graph: &Graph, order: Option<Order>, skip: &[u32], wanted: &dyn Fn(Anomaly) -> bool) -> Vec<Cycle> {
+fn level(
+    graph: &Graph,
+    order: Option<Order>,
+    skip: &[u32],
+    wanted: &dyn Fn(Anomaly) -> bool,
+    watch: &mut Watch<'_>,
+    found: &mut Vec<Cycle>,
+) -> Result<(), Stop> {
     let ordered = if order.is_some() { ORDER } else { 0 };
-    let all = graph.components(WW | WR | RW | ordered);
+    let all = graph.components(WW | WR | RW | ordered, watch)?;
     let members = members(graph, &all, skip);
-    let mut found = Vec::new();
     if members.is_empty() {
-        return found;
+        return Ok(());
     }
     let mut settled = vec![false; members.len()];
     let kinds = [
@@ -52,18 +75,18 @@ fn level(graph: &Graph, order: Option<Order>, skip: &[u32], wanted: &dyn Fn(Anom
         if !wanted(anomaly) || (has_antidependency && settled.iter().all(|settled| *settled)) {
             continue;
         }
-        let mut search = Search::new(graph, kind, first, rest | ordered, order.is_some());
+        let mut search = Search::new(graph, kind, (first, rest | ordered), order.is_some(), watch)?;
         for (place, nodes) in members.iter().enumerate() {
             if has_antidependency && settled[place] {
                 continue;
             }
-            if let Some(steps) = search.shortest(nodes) {
+            if let Some(steps) = search.shortest(nodes, watch)? {
                 settled[place] |= has_antidependency;
                 found.push(Cycle { anomaly, steps });
             }
         }
     }
-    found
+    Ok(())
 }
 
 /// The transactions of each component that has several nodes and none to skip.
@@ -109,11 +132,18 @@ struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    fn new(graph: &'a Graph, kind: CycleKind, first: u8, rest: u8, needs_order: bool) -> Self {
+    fn new(
+        graph: &'a Graph,
+        kind: CycleKind,
+        (first, rest): (u8, u8),
+        needs_order: bool,
+        watch: &mut Watch<'_>,
+    ) -> Result<Self, Stop> {
         let nonadjacent = kind == CycleKind::GNonadjacent;
-        let component = if nonadjacent { graph.components_nonadjacent(rest) } else { graph.components(rest) };
+        let component =
+            if nonadjacent { graph.components_nonadjacent(rest, watch)? } else { graph.components(rest, watch)? };
         let states = graph.nodes() * 4;
-        Self {
+        Ok(Self {
             graph,
             first,
             rest,
@@ -123,7 +153,7 @@ impl<'a> Search<'a> {
             reached: vec![Reached::default(); states],
             round: 0,
             spent: 0,
-        }
+        })
     }
 
     fn component(&self, node: u32, last_antidependency: bool) -> u32 {
@@ -132,7 +162,7 @@ impl<'a> Search<'a> {
     }
 
     /// The shortest cycle through any of these transactions.
-    fn shortest(&mut self, nodes: &[u32]) -> Option<Vec<(u32, u8)>> {
+    fn shortest(&mut self, nodes: &[u32], watch: &mut Watch<'_>) -> Result<Option<Vec<(u32, u8)>>, Stop> {
         let mut best: Option<Vec<(u32, u8)>> = None;
         let mut limit = usize::MAX;
         self.spent = 0;
@@ -142,20 +172,26 @@ impl<'a> Search<'a> {
                 if relation != self.first || !closes {
                     continue;
                 }
-                if let Some(cycle) = self.close(*source, target, limit) {
+                if let Some(cycle) = self.close(*source, target, limit, watch)? {
                     limit = cycle.len();
                     best = Some(cycle);
                 }
                 if limit <= 2 || (best.is_some() && self.spent > SHORTENING) {
-                    return best;
+                    return Ok(best);
                 }
             }
         }
-        best
+        Ok(best)
     }
 
     /// The shortest walk that begins with this edge and ends at its source, in fewer than `limit` steps.
-    fn close(&mut self, source: u32, target: u32, limit: usize) -> Option<Vec<(u32, u8)>> {
+    fn close(
+        &mut self,
+        source: u32,
+        target: u32,
+        limit: usize,
+        watch: &mut Watch<'_>,
+    ) -> Result<Option<Vec<(u32, u8)>>, Stop> {
         self.round += 1;
         let lowest = self.component(source, false);
         let start: State = at(target) * 4 + usize::from(self.nonadjacent);
@@ -167,6 +203,7 @@ impl<'a> Search<'a> {
             if length >= limit {
                 break;
             }
+            watch.spend(1)?;
             let (node, last, ordered) = (id(state / 4), state % 2 == 1, state & 2 != 0);
             for (to, relation) in self.graph.edges(node) {
                 self.spent += 1;
@@ -203,7 +240,7 @@ impl<'a> Search<'a> {
                 }
             }
         }
-        best
+        Ok(best)
     }
 
     /// Notes a way to a state; whether it is the shortest so far.

@@ -3,6 +3,9 @@
 //! Nodes from [`Graph::first_hub`] on are hubs: a path through them costs nothing. They keep orders of many before many
 //! (real time, one process, every reader of a version before everyone who replaced it) linear in the history.
 
+pub(super) use crate::intern::{at, id};
+use crate::limits::{Stop, Watch};
+
 /// The write of the second replaced that of the first.
 pub(super) const WW: u8 = 1;
 /// The second read what the first wrote.
@@ -13,16 +16,6 @@ pub(super) const RW: u8 = 4;
 pub(super) const ORDER: u8 = 8;
 /// Out of a hub: goes on as whatever led into it.
 pub(super) const PASS: u8 = 16;
-
-/// A number of nodes or edges. Four thousand million do not fit in memory.
-pub(super) fn id(number: usize) -> u32 {
-    u32::try_from(number).unwrap_or(u32::MAX)
-}
-
-/// The place of a node.
-pub(super) fn at(id: u32) -> usize {
-    usize::try_from(id).unwrap_or(usize::MAX)
-}
 
 /// Edges in any order, before they are put in rows.
 #[derive(Debug)]
@@ -138,8 +131,8 @@ impl Graph {
     }
 
     /// Strongly connected components over these relations: a number for each node; an edge never leads to a higher one.
-    pub(super) fn components(&self, relations: u8) -> Vec<u32> {
-        components(self.nodes(), |node, cursor| {
+    pub(super) fn components(&self, relations: u8, watch: &mut Watch<'_>) -> Result<Vec<u32>, Stop> {
+        components(self.nodes(), watch, |node, cursor| {
             loop {
                 let (to, relation) = self.edge(node, *cursor)?;
                 *cursor += 1;
@@ -152,8 +145,8 @@ impl Graph {
 
     /// The same for walks in which no two [`RW`] edges follow each other. Node and whether the last edge was such a one:
     /// `2 * node + 1` when it was.
-    pub(super) fn components_nonadjacent(&self, relations: u8) -> Vec<u32> {
-        components(self.nodes() * 2, |state, cursor| {
+    pub(super) fn components_nonadjacent(&self, relations: u8, watch: &mut Watch<'_>) -> Result<Vec<u32>, Stop> {
+        components(self.nodes() * 2, watch, |state, cursor| {
             loop {
                 let (to, relation) = self.edge(state / 2, *cursor)?;
                 *cursor += 1;
@@ -178,7 +171,11 @@ pub(super) fn nonadjacent(last: bool, relation: u8) -> Option<bool> {
 }
 
 /// Tarjan's algorithm without recursion. `next` gives a node's successor and moves the cursor, which starts at 0.
-pub(crate) fn components(nodes: usize, next: impl Fn(u32, &mut u32) -> Option<u32>) -> Vec<u32> {
+pub(crate) fn components(
+    nodes: usize,
+    watch: &mut Watch<'_>,
+    next: impl Fn(u32, &mut u32) -> Option<u32>,
+) -> Result<Vec<u32>, Stop> {
     const NONE: u32 = u32::MAX;
     let mut component = vec![NONE; nodes];
     let mut low = vec![NONE; nodes];
@@ -206,6 +203,7 @@ pub(crate) fn components(nodes: usize, next: impl Fn(u32, &mut u32) -> Option<u3
                 continue;
             }
             let (node, number) = (*node, *number);
+            watch.spend(8)?;
             path.pop();
             let lowest = low[at(node)];
             if let Some((parent, _, _)) = path.last() {
@@ -222,7 +220,7 @@ pub(crate) fn components(nodes: usize, next: impl Fn(u32, &mut u32) -> Option<u3
             }
         }
     }
-    component
+    Ok(component)
 }
 
 #[cfg(test)]
@@ -236,10 +234,11 @@ mod tests {
             edges.add(from, to, WW);
         }
         let graph = edges.build();
-        let component = graph.components(WW);
+        let component = graph.components(WW, &mut Watch::unlimited()).unwrap();
         assert_eq!(component[1], component[2]);
         assert!(component[4] > component[0] && component[0] > component[1] && component[1] > component[3]);
-        assert_ne!(graph.components(WR)[1], graph.components(WR)[2]);
+        let component = graph.components(WR, &mut Watch::unlimited()).unwrap();
+        assert_ne!(component[1], component[2]);
     }
 
     #[test]

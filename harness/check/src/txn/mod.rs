@@ -23,26 +23,34 @@ mod anomaly;
 mod append;
 mod consistency;
 mod cycles;
+#[cfg(test)]
+mod differential;
 mod findings;
 mod graph;
 mod ops;
 mod order;
+mod read;
 mod register;
+mod scan;
 #[cfg(test)]
 mod tests;
 mod versions;
 
-use crate::history::Loaded;
+use std::collections::BTreeMap;
+
+use crate::history::{self, Format, Loaded, RawOp};
+use crate::limits::{Stop, Watch};
 
 pub use anomaly::{Anomaly, CycleKind, Order};
 pub use consistency::Consistency;
 pub use findings::Witness;
 pub use ops::TxnError;
 
+use crate::intern::at;
 use findings::Findings;
 pub(crate) use graph::components;
-use graph::{Edges, ORDER, at};
-use ops::Transactions;
+use graph::{Edges, ORDER};
+use ops::{Transactions, Unread};
 
 /// What the micro-operations are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -109,7 +117,8 @@ pub enum Verdict {
     Valid,
     /// An anomaly was found.
     Violated,
-    /// There was nothing to check: no transaction depends on another.
+    /// There was nothing to check, because no transaction depends on another; or a limit was reached before an anomaly
+    /// was found.
     Unknown,
 }
 
@@ -118,6 +127,8 @@ pub enum Verdict {
 pub struct Report {
     /// The answer to what was asked.
     pub verdict: Verdict,
+    /// The limit that was reached before all was looked at.
+    pub stopped: Option<Stop>,
     /// What was found of what was asked for, in order.
     pub anomalies: Vec<Anomaly>,
     /// The weakest models that are violated.
@@ -136,38 +147,142 @@ pub struct Report {
 
 /// Checks a history.
 pub fn check(history: &Loaded, model: Model, options: &Options) -> Result<Report, TxnError> {
-    let mut all = Transactions::read(history, model)?;
-    let effective = all.effective();
-    let mut edges = Edges::new(all.txns.len());
-    let mut findings = Findings::default();
-    let inferred = match model {
-        Model::ListAppend => Inferred::Lists(append::infer(&all, &effective, &mut edges, &mut findings)),
-        Model::RwRegister => {
-            Inferred::Registers(register::infer(&mut all, &effective, options, &mut edges, &mut findings))
-        }
-    };
-    let order = options.order(model, history.format.has_realtime());
-    if let Some(order) = order {
-        order::add(&mut edges, &all, &effective, order);
-    }
-    let graph = edges.build();
-    for cycle in cycles::cycles(&graph, order, &|anomaly| options.wants(model, anomaly)) {
-        let txns: Vec<u32> = cycle.steps.iter().map(|(txn, _)| *txn).collect();
-        findings.add(&all, cycle.anomaly, &txns, || reasons(&all, &inferred, order, &cycle.steps));
-    }
-    let witnesses: Vec<Witness> =
-        findings.into_witnesses().into_iter().filter(|of| options.wants(model, of.anomaly)).collect();
-    Ok(report(witnesses, &all, &inferred, graph.is_empty()))
+    check_within(history, model, options, &mut Watch::unlimited())
 }
 
-fn report(witnesses: Vec<Witness>, all: &Transactions, inferred: &Inferred, is_empty: bool) -> Report {
+/// Checks a history within limits: once one is reached, the verdict is that on what was found before.
+pub fn check_within(
+    history: &Loaded,
+    model: Model,
+    options: &Options,
+    watch: &mut Watch<'_>,
+) -> Result<Report, TxnError> {
+    conclude(Transactions::read(history, model, watch), history.format.has_realtime(), model, options, watch)
+}
+
+/// A report, and what it speaks of.
+#[derive(Clone, Debug)]
+pub struct Judged {
+    /// The answer.
+    pub report: Report,
+    /// How the text was written.
+    pub format: Format,
+    /// How many events it has.
+    pub events: usize,
+    /// The events that witnesses name.
+    pub ops: BTreeMap<usize, RawOp>,
+}
+
+/// Reads a history in whatever format it is and checks it, in less time and memory than [`history::load`] and
+/// [`check_within`] take where it is Jepsen's, one operation a line, with whole numbers as keys and values.
+pub fn judge(text: &str, model: Model, options: &Options, watch: &mut Watch<'_>) -> Result<Judged, TxnError> {
+    let (read, format, events) = match scan::scan(text, model, watch) {
+        Ok(Some(read)) => (Ok(read.all), read.format, read.events),
+        Ok(None) => {
+            let history = history::load(text.as_bytes())?;
+            let report = check_within(&history, model, options, watch)?;
+            let op = |place: &usize| Some((*place, history.ops.get(*place)?.clone()));
+            let ops = places(&report).iter().filter_map(op).collect();
+            return Ok(Judged { report, format: history.format, events: history.ops.len(), ops });
+        }
+        Err(unread) => (Err(unread), Format::JepsenJson, 0),
+    };
+    let report = conclude(read, format.has_realtime(), model, options, watch)?;
+    let mut wanted = places(&report).into_iter().peekable();
+    let mut ops = BTreeMap::new();
+    for (place, line) in text.lines().enumerate() {
+        let Some(last) = wanted.peek() else { break };
+        if place < *last {
+            continue;
+        }
+        wanted.next();
+        let map = line.find('{').zip(line.rfind('}')).and_then(|(start, end)| line.get(start..=end));
+        let read = map.and_then(|map| history::load(map.as_bytes()).ok());
+        ops.extend(
+            read.and_then(|read| read.ops.into_iter().next()).map(|op| (place, RawOp { line: place + 1, ..op })),
+        );
+    }
+    Ok(Judged { report, format, events, ops })
+}
+
+/// The events that witnesses name, sorted.
+fn places(report: &Report) -> Vec<usize> {
+    let mut all: Vec<usize> =
+        report.witnesses.iter().flat_map(|witness| witness.transactions.iter().copied()).collect();
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+/// The answer when a limit was reached before anything was read.
+pub fn nothing_read(stop: Stop) -> Judged {
+    let report = report(Vec::new(), &Transactions::default(), None, Err(stop));
+    Judged { report, format: Format::JepsenJson, events: 0, ops: BTreeMap::new() }
+}
+
+fn conclude(
+    read: Result<Transactions, Unread>,
+    has_realtime: bool,
+    model: Model,
+    options: &Options,
+    watch: &mut Watch<'_>,
+) -> Result<Report, TxnError> {
+    let mut all = match read {
+        Ok(all) => all,
+        Err(Unread::Mistake(error)) => return Err(error),
+        Err(Unread::Stopped(stop)) => return Ok(nothing_read(stop).report),
+    };
+    let mut findings = Findings::default();
+    let mut inferred = None;
+    let decided = decide(&mut all, has_realtime, (model, options), (&mut findings, &mut inferred), watch);
+    let witnesses: Vec<Witness> =
+        findings.into_witnesses().into_iter().filter(|of| options.wants(model, of.anomaly)).collect();
+    Ok(report(witnesses, &all, inferred.as_ref(), decided))
+}
+
+/// Adds to the findings; whether there was nothing to check.
+fn decide(
+    all: &mut Transactions,
+    has_realtime: bool,
+    (model, options): (Model, &Options),
+    (findings, found): (&mut Findings, &mut Option<Inferred>),
+    watch: &mut Watch<'_>,
+) -> Result<bool, Stop> {
+    let effective = all.effective(watch)?;
+    let mut edges = Edges::new(all.txns.len());
+    let inferred = match model {
+        Model::ListAppend => Inferred::Lists(append::infer(all, &effective, &mut edges, findings, watch)?),
+        Model::RwRegister => {
+            Inferred::Registers(register::infer(all, &effective, options, &mut edges, findings, watch)?)
+        }
+    };
+    let inferred = &*found.insert(inferred);
+    let order = options.order(model, has_realtime);
+    if let Some(order) = order {
+        order::add(&mut edges, all, &effective, order);
+    }
+    watch.ask()?;
+    let graph = edges.build();
+    for cycle in cycles::cycles(&graph, order, &|anomaly| options.wants(model, anomaly), watch)? {
+        let txns: Vec<u32> = cycle.steps.iter().map(|(txn, _)| *txn).collect();
+        findings.add(all, cycle.anomaly, &txns, || reasons(all, inferred, order, &cycle.steps));
+    }
+    Ok(graph.is_empty())
+}
+
+fn report(
+    witnesses: Vec<Witness>,
+    all: &Transactions,
+    inferred: Option<&Inferred>,
+    is_empty: Result<bool, Stop>,
+) -> Report {
     let mut anomalies: Vec<Anomaly> = witnesses.iter().map(|witness| witness.anomaly).collect();
     let verdict = match (anomalies.is_empty(), is_empty) {
         (false, _) => Verdict::Violated,
-        (true, true) => Verdict::Unknown,
-        (true, false) => Verdict::Valid,
+        (true, Ok(true) | Err(_)) => Verdict::Unknown,
+        (true, Ok(false)) => Verdict::Valid,
     };
-    if is_empty {
+    if is_empty == Ok(true) {
         anomalies.push(Anomaly::EmptyTransactionGraph);
     }
     anomalies.sort_unstable();
@@ -175,11 +290,22 @@ fn report(witnesses: Vec<Witness>, all: &Transactions, inferred: &Inferred, is_e
     let broken: Vec<Consistency> = anomalies.iter().flat_map(|anomaly| anomaly.violates()).copied().collect();
     let (violates, also_violates) = consistency::violated(&broken);
     let (unknown_keys, garbage_reads) = match inferred {
-        Inferred::Lists(_) => (0, 0),
-        Inferred::Registers(orders) => (orders.unknown_keys, orders.garbage_reads),
+        None | Some(Inferred::Lists(_)) => (0, 0),
+        Some(Inferred::Registers(orders)) => (orders.unknown_keys, orders.garbage_reads),
     };
     let transactions = all.txns.len();
-    Report { verdict, anomalies, violates, also_violates, witnesses, transactions, unknown_keys, garbage_reads }
+    let stopped = is_empty.err();
+    Report {
+        verdict,
+        stopped,
+        anomalies,
+        violates,
+        also_violates,
+        witnesses,
+        transactions,
+        unknown_keys,
+        garbage_reads,
+    }
 }
 
 /// The order of versions.

@@ -1,16 +1,13 @@
 //! Transactions as numbers: keys and versions are interned, reads of lists are rows of versions.
 
-use std::collections::HashMap;
 use std::ops::Range;
 
 use thiserror::Error;
 
-use super::Model;
-use super::graph::{at, id};
-use crate::history::{ImportError, Kind, Loaded, RawOp, Value, calls};
-
-/// Nothing: no version, no transaction, no place.
-pub(super) const NONE: u32 = u32::MAX;
+use crate::history::{ImportError, RawOp, Value};
+pub(super) use crate::intern::NONE;
+use crate::intern::{Interner, Kept, at, id};
+use crate::limits::{Stop, Watch};
 
 /// Why a history is not one of transactions of this model.
 #[derive(Clone, PartialEq, Eq, Error, Debug)]
@@ -74,7 +71,7 @@ pub(super) enum Mop {
     Write { key: u32, version: u32 },
     /// A register; the initial version is one like others.
     Read { key: u32, version: u32 },
-    /// A list: a row of [`Transactions::elements`].
+    /// A list: a row of [`Transactions::list`].
     ReadList { key: u32, elements: Range<u32> },
 }
 
@@ -90,7 +87,7 @@ impl Mop {
 #[derive(Clone, Debug)]
 pub(super) struct Version {
     pub(super) key: u32,
-    pub(super) value: Value,
+    value: Kept,
     /// Who wrote it and did not abort, or [`NONE`].
     pub(super) writer: u32,
     /// Who wrote it and aborted, or [`NONE`].
@@ -99,112 +96,177 @@ pub(super) struct Version {
     pub(super) intermediate: bool,
 }
 
+/// A key.
+#[derive(Clone, Debug)]
+struct Key {
+    name: Kept,
+    /// Its initial version, or [`NONE`] until somebody asks.
+    initial: u32,
+    /// The longest list that was read, in [`Transactions::elements`], and how much room there is.
+    longest: Range<u32>,
+    room: u32,
+}
+
+/// Why there are no transactions.
+#[derive(Debug)]
+pub(super) enum Unread {
+    Mistake(TxnError),
+    Stopped(Stop),
+}
+
+impl From<TxnError> for Unread {
+    fn from(error: TxnError) -> Self {
+        Self::Mistake(error)
+    }
+}
+
+impl From<ImportError> for Unread {
+    fn from(error: ImportError) -> Self {
+        Self::Mistake(TxnError::Calls(error))
+    }
+}
+
+impl From<Stop> for Unread {
+    fn from(stop: Stop) -> Self {
+        Self::Stopped(stop)
+    }
+}
+
 /// Every transaction of a history.
 #[derive(Default, Debug)]
 pub(super) struct Transactions {
     pub(super) txns: Vec<Txn>,
     pub(super) mops: Vec<Mop>,
-    pub(super) elements: Vec<u32>,
-    pub(super) keys: Vec<Value>,
     pub(super) versions: Vec<Version>,
-    key_ids: HashMap<Value, u32>,
-    version_ids: HashMap<(u32, Value), u32>,
+    /// Lists that were read. A list that begins like the longest one of its key shares its room.
+    elements: Vec<u32>,
+    keys: Vec<Key>,
+    key_ids: Interner,
+    version_ids: Interner,
 }
 
 impl Transactions {
-    /// Reads those of a history. Reads of transactions that did not commit are not kept.
-    pub(super) fn read(history: &Loaded, model: Model) -> Result<Self, TxnError> {
-        let mut all = Self::default();
-        for call in calls(history)? {
-            let complete = call.complete.map(|place| &history.ops[place]);
-            let op = match (complete, call.invoke) {
-                (Some(op), None) => op,
-                (Some(op), Some(_)) if op.kind == Kind::Ok || op.value.list().is_some() => op,
-                (_, Some(invoke)) => &history.ops[invoke],
-                (None, None) => continue,
-            };
-            let outcome = match complete.map(|op| op.kind) {
-                Some(Kind::Ok) => Outcome::Committed,
-                Some(Kind::Fail) => Outcome::Aborted,
-                Some(Kind::Info | Kind::Invoke) | None => Outcome::Unknown,
-            };
-            let first = id(all.mops.len());
-            let items = op.value.list().ok_or_else(|| TxnError::shape(op, "a list of micro-operations", &op.value))?;
-            for item in items {
-                all.mop(op, item, model, outcome)?;
-            }
-            let ends = match outcome {
-                Outcome::Unknown => NONE,
-                Outcome::Committed | Outcome::Aborted => call.complete.map_or(NONE, id),
-            };
-            let crate::history::Process::Client(process) = op.process else { continue };
-            let mops = first..id(all.mops.len());
-            all.txns.push(Txn { process, outcome, begins: id(call.begins()), ends, mops });
-            all.writes_of(id(all.txns.len() - 1), history)?;
-        }
-        Ok(all)
+    pub(super) fn key(&mut self, key: &Value) -> u32 {
+        let (number, name, is_new) = self.key_ids.any(0, key);
+        self.new_key(is_new, name);
+        number
     }
 
-    fn mop(&mut self, op: &RawOp, item: &Value, model: Model, outcome: Outcome) -> Result<(), TxnError> {
-        let expected = match model {
-            Model::ListAppend => "a micro-operation [:append key value] or [:r key list]",
-            Model::RwRegister => "a micro-operation [:w key value] or [:r key value]",
-        };
-        let wrong = || TxnError::shape(op, expected, item);
-        let (name, key, value) = match item.list() {
-            Some([name, key, value]) => (name, key, value),
-            Some([name, key]) => (name, key, &Value::Nil),
-            Some(_) | None => return Err(wrong()),
-        };
-        let key = self.key(key);
-        let mop = match (name.name(), model) {
-            (Some("append"), Model::ListAppend) | (Some("w"), Model::RwRegister) if !value.is_nil() => {
-                Mop::Write { key, version: self.version(key, value) }
-            }
-            (Some("r"), _) if outcome != Outcome::Committed => return Ok(()),
-            (Some("r"), Model::RwRegister) => Mop::Read { key, version: self.version(key, value) },
-            (Some("r"), Model::ListAppend) => {
-                let first = id(self.elements.len());
-                if !value.is_nil() {
-                    for element in value.list().ok_or_else(wrong)? {
-                        let version = self.version(key, element);
-                        self.elements.push(version);
-                    }
-                }
-                Mop::ReadList { key, elements: first..id(self.elements.len()) }
-            }
-            (Some(_) | None, _) => return Err(wrong()),
-        };
-        self.mops.push(mop);
-        Ok(())
+    pub(super) fn int_key(&mut self, key: i64) -> u32 {
+        let (number, is_new) = self.key_ids.int(0, key);
+        self.new_key(is_new, Kept::Int(key));
+        number
     }
 
-    fn key(&mut self, key: &Value) -> u32 {
-        if let Some(known) = self.key_ids.get(key) {
-            return *known;
+    fn new_key(&mut self, is_new: bool, name: Kept) {
+        if is_new {
+            self.keys.push(Key { name, initial: NONE, longest: 0..0, room: 0 });
         }
-        let new = id(self.keys.len());
-        self.keys.push(key.clone());
-        self.key_ids.insert(key.clone(), new);
-        new
     }
 
     pub(super) fn version(&mut self, key: u32, value: &Value) -> u32 {
-        let named = (key, value.clone());
-        if let Some(known) = self.version_ids.get(&named) {
-            return *known;
+        if value.is_nil() {
+            return self.initial(key);
         }
-        let new = id(self.versions.len());
-        let value = value.clone();
-        self.versions.push(Version { key, value, writer: NONE, aborted: NONE, intermediate: false });
-        self.version_ids.insert(named, new);
-        new
+        let (number, value, is_new) = self.version_ids.any(key, value);
+        self.new_version(is_new, key, value);
+        number
     }
 
-    /// Notes who wrote what.
-    fn writes_of(&mut self, txn: u32, history: &Loaded) -> Result<(), TxnError> {
+    pub(super) fn int_version(&mut self, key: u32, value: i64) -> u32 {
+        let (number, is_new) = self.version_ids.int(key, value);
+        self.new_version(is_new, key, Kept::Int(value));
+        number
+    }
+
+    /// The version of nil.
+    pub(super) fn initial(&mut self, key: u32) -> u32 {
+        if self.keys[at(key)].initial == NONE {
+            let (number, value, is_new) = self.version_ids.any(key, &Value::Nil);
+            self.new_version(is_new, key, value);
+            self.keys[at(key)].initial = number;
+        }
+        self.keys[at(key)].initial
+    }
+
+    fn new_version(&mut self, is_new: bool, key: u32, value: Kept) {
+        if is_new {
+            self.versions.push(Version { key, value, writer: NONE, aborted: NONE, intermediate: false });
+        }
+    }
+
+    /// Begins a list that was read of a key.
+    pub(super) fn row(&self, key: u32) -> Row {
+        let longest = &self.keys[at(key)].longest;
+        Row { key, at: longest.start, end: longest.end, length: 0, own: None }
+    }
+
+    /// The next element of a list. As long as the list is like the longest one, it is only compared.
+    pub(super) fn next_element(&mut self, row: &mut Row, value: i64) {
+        let place = row.at + row.length;
+        if row.own.is_none() && place < row.end && self.versions[at(self.elements[at(place)])].value == Kept::Int(value)
+        {
+            row.length += 1;
+            return;
+        }
+        let version = self.int_version(row.key, value);
+        self.push_element(row, version);
+    }
+
+    /// The same for any value.
+    pub(super) fn next_version(&mut self, row: &mut Row, version: u32) {
+        let place = row.at + row.length;
+        if row.own.is_none() && place < row.end && self.elements[at(place)] == version {
+            row.length += 1;
+            return;
+        }
+        self.push_element(row, version);
+    }
+
+    fn push_element(&mut self, row: &mut Row, version: u32) {
+        let own = row.own.get_or_insert_with(|| self.elements[at(row.at)..at(row.at + row.length)].to_vec());
+        own.push(version);
+    }
+
+    /// Ends a list: where it is.
+    pub(super) fn end_row(&mut self, row: Row) -> Range<u32> {
+        let Some(own) = row.own else { return row.at..row.at + row.length };
+        let key = &mut self.keys[at(row.key)];
+        let known = row.at..row.end;
+        let is_longer = own.len() > known.len();
+        if is_longer && own.starts_with(&self.elements[at(known.start)..at(known.end)]) {
+            if id(own.len()) > key.room {
+                // Twice the room, so that a list that grows is seldom copied.
+                key.room = id(own.len()).saturating_mul(2);
+                key.longest.start = id(self.elements.len());
+                self.elements.resize(self.elements.len() + at(key.room), NONE);
+            }
+            let start = at(key.longest.start);
+            self.elements[start..start + own.len()].copy_from_slice(&own);
+            key.longest.end = key.longest.start + id(own.len());
+            return key.longest.clone();
+        }
+        let start = id(self.elements.len());
+        self.elements.extend_from_slice(&own);
+        let stored = start..id(self.elements.len());
+        if is_longer {
+            key.longest = stored.clone();
+            key.room = id(own.len());
+        }
+        stored
+    }
+
+    /// The longest list that was read of a key.
+    pub(super) fn longest(&self, key: usize) -> Range<u32> {
+        self.keys[key].longest.clone()
+    }
+
+    /// Notes who wrote what in the last transaction.
+    pub(super) fn note_writes(&mut self, line: impl Fn(&Txn) -> usize) -> Result<(), TxnError> {
+        let txn = id(self.txns.len() - 1);
         let of = self.txns[at(txn)].clone();
-        let mut last: Vec<(u32, u32)> = Vec::new();
+        // Transactions are small; of a large one the keys are sorted instead of searched.
+        let mut written: Vec<(u32, u32, u32)> = Vec::new();
         for place in of.mops {
             let Mop::Write { key, version } = self.mops[at(place)] else { continue };
             let known = self.versions[at(version)].writer;
@@ -214,22 +276,22 @@ impl Transactions {
                     continue;
                 }
                 Outcome::Committed | Outcome::Unknown if known != NONE => {
-                    let line = |txn: u32| history.ops[at(self.txns[at(txn)].begins)].line;
+                    let lines = [line(&self.txns[at(known)]), line(&self.txns[at(txn)])];
                     return Err(TxnError::WrittenTwice {
-                        key: self.keys[at(key)].to_string(),
-                        value: self.versions[at(version)].value.to_string(),
-                        first: line(known),
-                        second: line(txn),
+                        key: self.key_name(key).to_string(),
+                        value: self.value(version).to_string(),
+                        first: lines[0].min(lines[1]),
+                        second: lines[0].max(lines[1]),
                     });
                 }
                 Outcome::Committed | Outcome::Unknown => self.versions[at(version)].writer = txn,
             }
-            match last.iter_mut().find(|(of, _)| *of == key) {
-                Some((_, before)) => {
-                    self.versions[at(*before)].intermediate = true;
-                    *before = version;
-                }
-                None => last.push((key, version)),
+            written.push((key, place, version));
+        }
+        if written.len() > 1 {
+            written.sort_unstable();
+            for pair in written.windows(2).filter(|pair| pair[0].0 == pair[1].0) {
+                self.versions[at(pair[0].2)].intermediate = true;
             }
         }
         Ok(())
@@ -251,8 +313,11 @@ impl Transactions {
     }
 
     /// Which transactions took effect: those that committed, and those of unknown outcome of which a write was read.
-    pub(super) fn effective(&self) -> Vec<bool> {
+    pub(super) fn effective(&self, watch: &mut Watch<'_>) -> Result<Vec<bool>, Stop> {
         let mut effective: Vec<bool> = self.txns.iter().map(|txn| txn.outcome == Outcome::Committed).collect();
+        if effective.iter().all(|effective| *effective) {
+            return Ok(effective);
+        }
         let mut read = |version: u32| {
             let writer = self.versions[at(version)].writer;
             if writer != NONE {
@@ -260,13 +325,19 @@ impl Transactions {
             }
         };
         for mop in &self.mops {
+            watch.spend(1)?;
             match mop {
                 Mop::Write { .. } => {}
                 Mop::Read { version, .. } => read(*version),
+                // Of those like the longest list of the key, that one is enough.
+                Mop::ReadList { key, elements } if self.keys[at(*key)].longest.start == elements.start => {}
                 Mop::ReadList { elements, .. } => self.list(elements).iter().copied().for_each(&mut read),
             }
         }
-        effective
+        for key in &self.keys {
+            self.list(&key.longest).iter().copied().for_each(&mut read);
+        }
+        Ok(effective)
     }
 
     /// Who wrote a version, when that took effect; otherwise [`NONE`].
@@ -275,11 +346,28 @@ impl Transactions {
         if writer != NONE && effective[at(writer)] { writer } else { NONE }
     }
 
-    pub(super) fn key_name(&self, key: u32) -> &Value {
-        &self.keys[at(key)]
+    pub(super) fn key_count(&self) -> usize {
+        self.keys.len()
     }
 
-    pub(super) fn value(&self, version: u32) -> &Value {
-        &self.versions[at(version)].value
+    pub(super) fn key_name(&self, key: u32) -> Value {
+        self.key_ids.value(self.keys[at(key)].name)
     }
+
+    pub(super) fn value(&self, version: u32) -> Value {
+        self.version_ids.value(self.versions[at(version)].value)
+    }
+}
+
+/// A list while it is read.
+#[derive(Debug)]
+pub(super) struct Row {
+    key: u32,
+    /// The longest list of the key.
+    at: u32,
+    end: u32,
+    /// So many elements are like those of the longest.
+    length: u32,
+    /// All elements, once they are not.
+    own: Option<Vec<u32>>,
 }

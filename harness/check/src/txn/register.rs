@@ -10,7 +10,7 @@ use super::findings::Findings;
 use super::graph::{Edges, RW, WR, WW, at, components, id};
 use super::ops::{Mop, NONE, Transactions};
 use super::versions::{Order, Touch, Why};
-use crate::history::Value;
+use crate::limits::{Stop, Watch};
 
 /// What was inferred of the keys.
 #[derive(Debug)]
@@ -30,14 +30,16 @@ pub(super) fn infer(
     options: &Options,
     edges: &mut Edges,
     findings: &mut Findings,
-) -> Orders {
-    let initial: Vec<u32> = (0..id(all.keys.len())).map(|key| all.version(key, &Value::Nil)).collect();
+    watch: &mut Watch<'_>,
+) -> Result<Orders, Stop> {
+    let initial: Vec<u32> = (0..id(all.key_count())).map(|key| all.initial(key)).collect();
     let all = &*all;
     let mut readers: Vec<(u32, u32)> = Vec::new();
     let mut touches: Vec<Touch> = Vec::new();
     let mut replaced: Vec<(u32, u32, u32)> = Vec::new();
     let mut garbage_reads = 0;
     for (txn, _) in (0..).zip(effective).filter(|(_, effective)| **effective) {
+        watch.spend(all.mops_of(txn).len() + 1)?;
         internal(all, txn, findings);
         for mop in all.mops_of(txn) {
             if let Mop::Read { key, version } = mop {
@@ -64,6 +66,7 @@ pub(super) fn infer(
     touches.sort_by_key(|touch| touch.key);
     let mut orders = Orders { before: Vec::new(), unknown_keys: 0, garbage_reads };
     for of_key in touches.chunk_by(|a, b| a.key == b.key) {
+        watch.spend(of_key.len())?;
         let key = of_key[0].key;
         let order = Order::infer(all, of_key, initial[at(key)], options);
         if let Some(cycle) = order.cycle() {
@@ -79,7 +82,7 @@ pub(super) fn infer(
         orders.before.extend(order.into_edges());
     }
     orders.before.sort_unstable();
-    orders
+    Ok(orders)
 }
 
 /// What a transaction did to each key: the first version it read before writing, and the last it wrote.
@@ -106,7 +109,7 @@ fn touched(all: &Transactions, txn: u32) -> Vec<Touch> {
 /// What one read shows by itself: aborted and intermediate values. Whether nobody wrote the value.
 fn read_alone(all: &Transactions, txn: u32, key: u32, version: u32, initial: &[u32], findings: &mut Findings) -> bool {
     let of = &all.versions[at(version)];
-    let (name, value) = (all.key_name(key), &of.value);
+    let (name, value) = (all.key_name(key), all.value(version));
     if version == initial[at(key)] {
         return false;
     }
@@ -214,11 +217,12 @@ impl Orders {
 
 /// Of a graph of `nodes` nodes with these edges, the first component of several nodes.
 pub(super) fn cyclic(nodes: usize, rows: &[Vec<u32>]) -> Option<Vec<usize>> {
-    let component = components(nodes, |node, cursor| {
+    let component = components(nodes, &mut Watch::unlimited(), |node, cursor| {
         let next = rows[at(node)].get(at(*cursor)).copied();
         *cursor += 1;
         next
-    });
+    })
+    .ok()?;
     let mut sizes = vec![0_u32; nodes];
     for of in &component {
         sizes[at(*of)] += 1;

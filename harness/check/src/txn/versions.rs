@@ -4,6 +4,7 @@ use super::Options;
 use super::graph::{at, id};
 use super::ops::{NONE, Transactions};
 use super::register::cyclic;
+use crate::limits::Watch;
 
 /// What a transaction did to a key.
 #[derive(Clone, Debug)]
@@ -196,11 +197,12 @@ impl Order {
 
     /// Whether of each two versions it is known which was first. There must be no cycle.
     pub(super) fn is_total(&self) -> bool {
-        let component = super::graph::components(self.versions.len(), |node, cursor| {
+        let component = super::graph::components(self.versions.len(), &mut Watch::unlimited(), |node, cursor| {
             let next = self.next[at(node)].get(at(*cursor)).copied();
             *cursor += 1;
             next
         });
+        let Ok(component) = component else { return false };
         let mut backwards: Vec<usize> = (0..self.versions.len()).collect();
         backwards.sort_unstable_by_key(|place| component[*place]);
         backwards.windows(2).all(|pair| self.next[pair[1]].contains(&id(pair[0])))

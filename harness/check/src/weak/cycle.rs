@@ -7,6 +7,7 @@ use super::levels::{Axiom, Level};
 use super::registers::Registers;
 use crate::history::Value;
 use crate::intern::{NONE, at};
+use crate::limits::{Stop, Watch};
 
 /// Once a cycle is known, so many edges are looked at for a shorter one.
 const SHORTENING: u64 = 4_000_000;
@@ -17,8 +18,8 @@ const COMPONENTS: usize = 8;
 pub(super) type Cycle = Vec<(u32, Step)>;
 
 /// One cycle of each of the first components that have one; empty when there is none.
-pub(super) fn cycles(graph: &Graph<'_>) -> Vec<Cycle> {
-    let (component, sizes) = graph.components();
+pub(super) fn cycles(graph: &Graph<'_>, watch: &mut Watch<'_>) -> Result<Vec<Cycle>, Stop> {
+    let (component, sizes) = graph.components(watch)?;
     let mut of: HashMap<u32, Vec<u32>> = HashMap::new();
     let mut order = Vec::new();
     for node in graph.all_nodes() {
@@ -36,7 +37,8 @@ pub(super) fn cycles(graph: &Graph<'_>) -> Vec<Cycle> {
     let mut reached = vec![(NONE, NONE, Step::Session); component.len()];
     let members = |number: &u32| of.get(number).map(Vec::as_slice).unwrap_or_default();
     let mut round = 0;
-    order.iter().filter_map(|number| shortest(graph, members(number), &component, &mut reached, &mut round)).collect()
+    let found = |number| shortest(graph, members(number), &component, &mut reached, &mut round);
+    Ok(order.iter().filter_map(found).collect())
 }
 
 /// Of each node the round in which it was reached, the node after it, and how it precedes that.

@@ -144,17 +144,17 @@ impl<'a> Graph<'a> {
     }
 
     /// Strongly connected components of several nodes: a number for each node, and how many nodes have it.
-    pub(super) fn components(&self) -> (Vec<u32>, Vec<u32>) {
-        let component = crate::txn::components(at(self.nodes()), |node, cursor| {
+    pub(super) fn components(&self, watch: &mut Watch<'_>) -> Result<(Vec<u32>, Vec<u32>), Stop> {
+        let component = crate::txn::components(at(self.nodes()), watch, |node, cursor| {
             let (before, _) = self.before(node, *cursor)?;
             *cursor += 1;
             Some(before)
-        });
+        })?;
         let mut sizes = vec![0_u32; component.len()];
         for of in &component {
             sizes[at(*of)] += 1;
         }
-        (component, sizes)
+        Ok((component, sizes))
     }
 
     /// Every node.

@@ -95,8 +95,8 @@ fn decide(
         let realtime = (has_realtime && all.has_realtime).then(|| Realtime::new(all));
         let base = Graph::new(all, &access, realtime.as_ref(), &Inferred::default());
         let Some(order) = base.order(watch)? else {
-            tell(&base, of[0], Anomaly::CyclicCausality, findings);
-            broken.extend(of);
+            broken.extend(&of);
+            tell(&base, of[0], Anomaly::CyclicCausality, findings, watch)?;
             continue;
         };
         for level in of {
@@ -107,19 +107,26 @@ fn decide(
             };
             let graph = Graph::new(all, &access, realtime.as_ref(), &inferred);
             if graph.order(watch)?.is_none() {
-                tell(&graph, level, Anomaly::CyclicCommitOrder(level), findings);
                 broken.push(level);
+                tell(&graph, level, Anomaly::CyclicCommitOrder(level), findings, watch)?;
             }
         }
     }
     Ok(())
 }
 
-fn tell(graph: &Graph<'_>, level: Level, anomaly: Anomaly, findings: &mut Findings) {
-    for cycle in cycle::cycles(graph) {
+fn tell(
+    graph: &Graph<'_>,
+    level: Level,
+    anomaly: Anomaly,
+    findings: &mut Findings,
+    watch: &mut Watch<'_>,
+) -> Result<(), Stop> {
+    for cycle in cycle::cycles(graph, watch)? {
         let (txns, reasons) = cycle::words(graph.all, level, &cycle);
         findings.add(graph.all, anomaly, &txns, || reasons);
     }
+    Ok(())
 }
 
 fn report(all: &Registers, mut broken: Vec<Level>, findings: Findings, stop: Option<Stop>) -> Report {
