@@ -141,12 +141,10 @@ fn a_named_process_without_for_is_left_to_its_supervisor() {
 
 #[test]
 fn seeds_of_impairments_are_drawn() {
-    let seed = |run| match &plan(("net.loss", "chance = '5%'", "primary", 3), &healthy(3), Some(9), run).unwrap().steps
-        [0]
-    .action
-    {
-        Action::Impair { seed, .. } => *seed,
-        other => panic!("{other}"),
+    let seed = |run| {
+        let plan = plan(("net.loss", "chance = '5%'", "primary", 3), &healthy(3), Some(9), run).unwrap();
+        let Action::Impair { seed, .. } = plan.steps[0].action else { panic!("{}", plan.words) };
+        seed
     };
     assert_eq!(seed(1), seed(1));
     assert_ne!(seed(1), seed(2));

@@ -31,9 +31,10 @@ fn run(txns: &[(&[Step], &[Answer])]) -> Recorded {
 }
 
 fn judge(name: &str, options: &str, run: &Recorded) -> Finding {
-    let entry = CHECKS.iter().find(|entry| entry.name == name).unwrap();
-    let (table, mistakes) = (DeTable::parse(options).unwrap(), Mistakes::default());
-    let check = (entry.parse)(&mut Fields::new(table.get_ref(), 0..0, "the check", &mistakes)).unwrap();
+    let entry = CHECKS.iter().find(|entry| entry.name == name).expect("in the registry");
+    let (table, mistakes) = (DeTable::parse(options).expect("TOML"), Mistakes::default());
+    let check =
+        (entry.parse)(&mut Fields::new(table.get_ref(), 0..0, "the check", &mistakes)).expect("options that parse");
     check.check(run, &Question { when: &When::Always, grace: std::time::Duration::ZERO })
 }
 

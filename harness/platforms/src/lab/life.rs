@@ -216,7 +216,6 @@ impl Lab {
             device: self.has_volumes().then(|| init::image_path(node)),
             clock: self.clocks().map(|_| clocks::folder(node)),
             cgroups: self.cgroups(node),
-            ..Ground::default()
         }
     }
 
