@@ -186,7 +186,7 @@ mod tests {
 
     fn found(sent: u64, hit: u64) -> Found {
         let delays = Vec::new();
-        Found { sent, arrived: sent, copies: hit, corrupt: 0, overtaken: 0, delays, rate: None }
+        Found { sent, arrived: sent, copies: hit, corrupt: 0, overtaken: 0, delays, offered: None, rate: None }
     }
 
     #[test]
