@@ -92,12 +92,10 @@ fn moved(action: &Action, nodes: &[&NodeName]) -> Action {
         | Action::Oom { node, .. }
         | Action::RestartLoop { node, .. }
         | Action::Press { node, .. }
-        | Action::ShiftClock { node, .. }
-        | Action::Stop { node, .. } => *node = next(node),
-        Action::LosePower { nodes, .. } | Action::Roll { nodes, .. } => {
-            for node in nodes {
-                *node = next(node);
-            }
+        | Action::Stop { node, .. }
+        | Action::ShiftClock { node, .. } => *node = next(node),
+        Action::LosePower { nodes } | Action::Roll { nodes, .. } => {
+            nodes.iter_mut().for_each(|node| *node = next(node))
         }
         Action::MisleadNames { askers, names, .. } => {
             askers.iter_mut().chain(names).for_each(|node| *node = next(node));

@@ -40,7 +40,7 @@ within  = "30s"
 require = ["primaries == 1", "streaming == 2"]
 
 [safety]
-max-impaired = 3
+max-impaired = 100
 
 [[invariant]]
 check = "single-writer"
@@ -58,6 +58,9 @@ const VARIANTS: &[(&str, &[&str])] = &[
     // What is seen only over a while takes its probe two seconds, three times.
     ("clock.drift", &["for = '8s'"]),
     ("clock.skew", &["over = '2s'\nfor = '8s'"]),
+    // With one node only, half of it would be all of it.
+    ("node.rolling-restart", &["on = 'all'\nevery = '6s'\ndown = '2s'\ngrace = '4s'\nfor = '18s'"]),
+    ("process.restart-loop", &["every = '1s'\nfor = '6s'"]),
     (
         "net.partition",
         &[
