@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use firedrill_check::history::{self, Loaded};
+use firedrill_check::history::{self, Form, Loaded};
 use firedrill_check::limits::Stop;
 use firedrill_check::txn::{self, Anomaly, Consistency, Model, Options, Report, Verdict};
 use firedrill_check::weak::Level;
@@ -16,7 +16,7 @@ use serde::Serialize;
 use crate::args::{JudgeArgs, TxnArgs};
 use crate::failure::Failure;
 use crate::judge_file::memory_line;
-use crate::judge_weak;
+use crate::{judge_file, judge_weak};
 
 /// The models by name.
 pub(crate) const MODELS: [(&str, Model); 2] = [("list-append", Model::ListAppend), ("rw-register", Model::RwRegister)];
@@ -140,9 +140,12 @@ pub(crate) fn judge(args: &JudgeArgs, (name, model): (&str, Model), clock: &Cloc
         return judge_weak::judge(args, &levels, clock);
     }
     let unreadable = || Failure::usage(format!("{} cannot be judged", args.run.display()));
-    let bytes = fs::read(&args.run).map_err(|error| unreadable().because(&error))?;
-    let history = history::load(&bytes).map_err(|error| unreadable().because(&error))?;
-    drop(bytes);
+    let history = if args.run.is_dir() {
+        judge_file::recorded(args, Form::Transactions)?
+    } else {
+        let bytes = fs::read(&args.run).map_err(|error| unreadable().because(&error))?;
+        history::load(&bytes).map_err(|error| unreadable().because(&error))?
+    };
     if args.transactions.linearizable_keys && !history.format.has_realtime() {
         return Err(Failure::usage(format!("--linearizable-keys: {} has no real time", history.format)));
     }
