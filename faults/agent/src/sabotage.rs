@@ -95,7 +95,9 @@ fn moved(action: &Action, nodes: &[&NodeName]) -> Action {
         | Action::Stop { node, .. }
         | Action::ShiftClock { node, .. } => *node = next(node),
         Action::LosePower { nodes } | Action::Roll { nodes, .. } => {
-            nodes.iter_mut().for_each(|node| *node = next(node))
+            for node in nodes {
+                *node = next(node);
+            }
         }
         Action::MisleadNames { askers, names, .. } => {
             askers.iter_mut().chain(names).for_each(|node| *node = next(node));

@@ -2,14 +2,15 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use firedrill_check::history::{self, Packed, Value};
+use firedrill_check::history::{self, Form, Loaded, Packed, Value};
 use firedrill_check::linear::{self, Counterexample, Limits, Model, Report, Stop, Verdict};
 use firedrill_core::time::{Clock, RunTime};
 use firedrill_core::units::human;
 use firedrill_core::verdict::exit;
+use firedrill_engine::folder;
 use firedrill_reports::clean;
 use serde::Serialize;
 
@@ -28,9 +29,37 @@ fn unreadable(args: &JudgeArgs) -> Failure {
     Failure::usage(format!("{} cannot be judged", args.run.display()))
 }
 
-fn read(args: &JudgeArgs) -> Result<Packed, Failure> {
+fn read(args: &JudgeArgs, model: Model) -> Result<Packed, Failure> {
+    if args.run.is_dir() {
+        let form = if model == Model::Set { Form::Ledger } else { Form::Objects };
+        return recorded(args, form).map(|history| Packed::from(&history));
+    }
     let bytes = fs::read(&args.run).map_err(|error| unreadable(args).because(&error))?;
     history::load_packed(&bytes).map_err(|error| unreadable(args).because(&error))
+}
+
+/// The history of a run.
+pub(crate) fn recorded(args: &JudgeArgs, form: Form) -> Result<Loaded, Failure> {
+    let folder = repeat(args)?;
+    let (recorded, ..) = folder::recorded(&folder).map_err(|error| unreadable(args).because(&error))?;
+    let history = history::from_calls(&recorded.calls, form);
+    if history.is_empty() && !recorded.calls.is_empty() {
+        let help = "its workload has other operations: a ledger is a set; the other models are for registers, lists and accounts";
+        return Err(unreadable(args).help(help));
+    }
+    Ok(history)
+}
+
+/// The folder of the one repeat that is meant.
+fn repeat(args: &JudgeArgs) -> Result<PathBuf, Failure> {
+    let repeats = folder::repeats(&args.run).map_err(|error| unreadable(args).because(&error))?;
+    match repeats.as_slice() {
+        [one] => Ok(one.clone()),
+        several => {
+            let help = format!("it has {} repeats; name one of them: {}", several.len(), args.run.join("1").display());
+            Err(unreadable(args).help(help))
+        }
+    }
 }
 
 /// Draws a violation, as the name of the file says.
@@ -51,10 +80,6 @@ fn draw(path: &Path, history: &Packed, found: &Counterexample) -> Result<(), Fai
 /// What is to be printed, and the exit code.
 fn judged(args: &JudgeArgs, model: &str) -> Result<(String, u8), Failure> {
     let clock = Clock::start();
-    if args.run.is_dir() {
-        let help = "--model is for files with a history; without it a run is judged by its scenario";
-        return Err(unreadable(args).help(help));
-    }
     if let Some(transactions) = judge_txn::model(args, model)? {
         return judge_txn::judge(args, (model, transactions), &clock);
     }
@@ -62,7 +87,7 @@ fn judged(args: &JudgeArgs, model: &str) -> Result<(String, u8), Failure> {
     let model = model.ok_or_else(|| Failure::usage("no such model"))?;
     let initial = history::parse_json(&args.initial)
         .map_err(|error| Failure::usage("--initial is not a value of JSON").because(&error))?;
-    let history = read(args)?;
+    let history = read(args, model)?;
     let end = args.limit_time.map(|limit| RunTime::ZERO.plus(limit));
     let expired = || end.is_some_and(|end| clock.now() >= end);
     let memory = usize::try_from(args.limit_memory.0).unwrap_or(usize::MAX);

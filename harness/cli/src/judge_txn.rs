@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use firedrill_check::history;
+use firedrill_check::history::{self, Form};
 use firedrill_check::limits::{Stop, Watch};
 use firedrill_check::txn::{self, Anomaly, Consistency, Judged, Model, Options, Verdict};
 use firedrill_check::weak::Level;
@@ -16,7 +16,7 @@ use serde::Serialize;
 use crate::args::{JudgeArgs, TxnArgs};
 use crate::failure::Failure;
 use crate::judge_file::memory_line;
-use crate::judge_weak;
+use crate::{judge_file, judge_weak};
 
 /// The models by name.
 pub(crate) const MODELS: [(&str, Model); 2] = [("list-append", Model::ListAppend), ("rw-register", Model::RwRegister)];
@@ -85,6 +85,9 @@ impl<'a> Limited<'a> {
     /// What is in the file, unless that alone is too much.
     pub(crate) fn text(&self) -> Result<Result<String, Stop>, Failure> {
         let unreadable = || Failure::usage(format!("{} cannot be judged", self.args.run.display()));
+        if self.args.run.is_dir() {
+            return Ok(Ok(history::to_edn(&judge_file::recorded(self.args, Form::Transactions)?)));
+        }
         let length = fs::metadata(&self.args.run).map_err(|error| unreadable().because(&error))?.len();
         if length > self.args.limit_memory.0 {
             return Ok(Err(Stop::Memory));

@@ -12,16 +12,17 @@ pub enum Form {
     Objects,
     /// All as transactions of micro-operations.
     Transactions,
+    /// The rows of a ledger as elements of a set; nothing else.
+    Ledger,
 }
 
-/// The transactions of a run, in the order of time. Calls that failed before anything was sent are there as failed; those
-/// that were shed were never made, and ledgers have no transactions.
+/// The calls of a run that have this form, in the order of time. Those that failed before anything was sent are there as
+/// failed; those that were shed were never made.
 pub fn from_calls(calls: &[Call], form: Form) -> Loaded {
     let mut names = Names::default();
-    let events = events(calls);
+    let events = events(calls, form);
     let ops = events.iter().zip(1..).filter_map(|(&(at, _, ended, place), line)| {
         let call = &calls[place];
-        let Op::Txn(steps) = &call.op else { return None };
         let (kind, answers) = match &call.completed {
             Some((_, Outcome::Ok(Reply::Answers(answers)))) if ended => (Kind::Ok, Some(answers.as_slice())),
             Some((_, Outcome::Ok(_))) if ended => (Kind::Ok, None),
@@ -29,7 +30,15 @@ pub fn from_calls(calls: &[Call], form: Form) -> Loaded {
             Some((_, Outcome::Info(_))) if ended => (Kind::Info, None),
             Some(_) | None => (Kind::Invoke, None),
         };
-        let told = told(steps, answers, form);
+        let told = match (&call.op, &call.completed) {
+            (Op::Txn(steps), _) => told(steps, answers, form),
+            (Op::Insert { row }, _) => Told { f: "add", value: number(*row), refused: false },
+            (Op::Scan, Some((_, Outcome::Ok(Reply::Rows(rows))))) if ended => {
+                Told { f: "read", value: list(rows.iter().copied().map(number)), refused: false }
+            }
+            (Op::Scan, _) => Told { f: "read", value: Value::Nil, refused: false },
+            (Op::CreateLedger | Op::CreateStore { .. }, _) => return None,
+        };
         Some(RawOp {
             index: Some(i64::from(line) - 1),
             time: i64::try_from(at.as_nanos()).ok(),
@@ -49,8 +58,12 @@ type Event = (RunTime, u32, bool, usize);
 
 /// Invocations come before completions of the same moment, because the two overlap as far as the clock can tell; but what
 /// one process does stays in its order.
-fn events(calls: &[Call]) -> Vec<Event> {
-    let made = |call: &Call| matches!(call.op, Op::Txn(_)) && !call.is_shed();
+fn events(calls: &[Call], form: Form) -> Vec<Event> {
+    let fits = |op: &Op| match form {
+        Form::Objects | Form::Transactions => matches!(op, Op::Txn(_)),
+        Form::Ledger => matches!(op, Op::Insert { .. } | Op::Scan),
+    };
+    let made = |call: &Call| fits(&call.op) && !call.is_shed();
     let mut places: Vec<usize> = (0..calls.len()).filter(|place| made(&calls[*place])).collect();
     places.sort_by_key(|place| (calls[*place].process, calls[*place].invoked));
     let mut events: Vec<Event> = Vec::new();
@@ -194,5 +207,24 @@ mod tests {
             history.ops.iter().map(part).collect()
         };
         assert_eq!(plain(&back), plain(&history));
+        assert!(from_calls(&calls, Form::Ledger).is_empty());
+    }
+
+    #[test]
+    fn a_ledger_is_a_set_of_rows() {
+        let of = |op: Op, span: (u64, u64), reply: Reply| Call {
+            op,
+            completed: Some((RunTime::from_nanos(span.1), Outcome::Ok(reply))),
+            ..call(u32::try_from(span.0).unwrap(), &[], span, None)
+        };
+        let calls = [
+            of(Op::CreateLedger, (0, 5), Reply::Done),
+            of(Op::Insert { row: 7 }, (10, 40), Reply::Done),
+            of(Op::Scan, (50, 60), Reply::Rows(vec![7])),
+        ];
+        let history = from_calls(&calls, Form::Ledger);
+        let lines: Vec<String> = history.ops.iter().map(|op| format!("{} {} {}", op.kind, op.f, op.value)).collect();
+        assert_eq!(lines, ["invoke add 7", "ok add 7", "invoke read nil", "ok read [7]"]);
+        assert!(from_calls(&calls, Form::Objects).is_empty());
     }
 }
