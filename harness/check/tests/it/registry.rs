@@ -7,10 +7,18 @@ use crate::build::parse;
 #[test]
 fn names_are_alphabetical_and_once() {
     let names: Vec<&str> = CHECKS.iter().map(|entry| entry.name).collect();
-    assert_eq!(
-        names,
-        ["bank", "isolation", "linearizable", "no-acked-loss", "progress", "replicas-converge", "single-writer"]
-    );
+    let wanted = [
+        "bank",
+        "corruption-detected",
+        "isolation",
+        "linearizable",
+        "no-acked-loss",
+        "no-corruption",
+        "progress",
+        "replicas-converge",
+        "single-writer",
+    ];
+    assert_eq!(names, wanted);
 }
 
 #[test]
