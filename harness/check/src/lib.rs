@@ -20,11 +20,13 @@ pub mod weak;
 
 mod bank;
 mod calls;
+mod corruption_detected;
 mod hash;
 mod intern;
 mod isolation;
 mod linearizable;
 mod no_acked_loss;
+mod no_corruption;
 mod progress;
 mod replicas_converge;
 mod seen;
@@ -41,9 +43,11 @@ pub use run::{clean, load_record, run_finding};
 /// Every check, in alphabetical order.
 pub static CHECKS: &[CheckEntry] = &[
     bank::ENTRY,
+    corruption_detected::ENTRY,
     isolation::ENTRY,
     linearizable::ENTRY,
     no_acked_loss::ENTRY,
+    no_corruption::ENTRY,
     progress::ENTRY,
     replicas_converge::ENTRY,
     single_writer::ENTRY,

@@ -203,6 +203,11 @@ impl Action {
         }
     }
 
+    /// Whether it damages data that is at rest or read, so that somebody should find out while it is in force.
+    pub const fn damages_data(&self) -> bool {
+        matches!(self, Self::HarmDisk { how: DiskHarm::CorruptRead | DiskHarm::CorruptAtRest { .. }, .. })
+    }
+
     /// Whether it is done in an instant, so that nothing of it stays in force: what was killed once stays killed.
     pub const fn is_instant(&self) -> bool {
         matches!(self, Self::Kill { stay_down: false, .. } | Self::Oom { .. })

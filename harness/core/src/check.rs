@@ -78,6 +78,10 @@ impl Finding {
 pub trait Check: Send + Sync {
     /// Its name in the registry.
     fn name(&self) -> &'static str;
+    /// Whether it judges what looking the nodes' data through has found, so that somebody must look.
+    fn needs_audit(&self) -> bool {
+        false
+    }
     /// Judges. Undecided is `Invalid` with the reason, never a pass.
     fn check(&self, run: &Recorded, question: &Question<'_>) -> Finding;
 }

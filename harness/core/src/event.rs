@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::action::{Action, Effect};
 use crate::cluster::{ClusterView, Epoch, NodeName};
 use crate::platform::{Incident, Residue};
+use crate::system::Audit;
 use crate::time::{RunTime, Wall};
 
 /// The phases of a run, in order.
@@ -202,6 +203,13 @@ pub enum Event {
         met: bool,
         /// What was last seen.
         seen: String,
+    },
+    /// The data of a node was looked through for damage.
+    Audited {
+        /// Which node.
+        node: NodeName,
+        /// What was found.
+        audit: Audit,
     },
     /// The sweep for residue ended.
     Swept {

@@ -50,6 +50,11 @@ pub struct Scenario {
 }
 
 impl Scenario {
+    /// Whether one of its checks judges what looking the nodes' data through has found.
+    pub fn needs_audit(&self) -> bool {
+        self.invariants.iter().any(|invariant| invariant.check.needs_audit())
+    }
+
     /// What its faults need from the start.
     pub fn needs(&self) -> Needs {
         let mut all = Needs::default();

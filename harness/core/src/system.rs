@@ -80,6 +80,10 @@ pub trait System: Send + Sync {
     fn clock_of(&self, _process: &ProcessName) -> Result<(), &'static str> {
         Err("this system has no process whose clock can be changed")
     }
+    /// Looks a node's data through for damage. The caller bounds it.
+    async fn audit(&self, _dial: &dyn Dialer, _node: &NodeName) -> Audit {
+        Audit { failure: Some("this system cannot look its data through".to_owned()), ..Audit::default() }
+    }
     /// Versions of the servers, by name.
     async fn versions(&self, dial: &dyn Dialer) -> BTreeMap<String, String>;
     /// How the lab starts it; `None` if the lab cannot.
@@ -90,6 +94,17 @@ pub trait System: Send + Sync {
     fn recovery_bound(&self) -> Duration;
     /// Commands to reach it by hand, from the clients' network or (with a name) from inside that node.
     fn shell_hints(&self) -> Vec<(Option<NodeName>, String)>;
+}
+
+/// What looking through a node's data for damage has found.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Audit {
+    /// What was looked at, in words: `9,000 pages and their checksums, 109 tables, 163 indexes`.
+    pub looked_at: String,
+    /// What is damaged, one line each; empty when nothing is.
+    pub damage: Vec<String>,
+    /// Why not everything could be looked at, if so; further lines are the server's log.
+    pub failure: Option<String>,
 }
 
 /// Reads a system's options table for so many nodes.

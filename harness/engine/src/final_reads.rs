@@ -9,6 +9,7 @@ use firedrill_core::event::Event;
 use firedrill_core::history::{FinalRead, Op, Outcome, Reply, Route};
 use firedrill_core::platform::{Dialer, Vantage};
 use firedrill_core::scenario::Scenario;
+use firedrill_core::system::{Audit, System};
 use firedrill_core::time::Clock;
 use firedrill_core::wait::{self, TimedOut};
 
@@ -71,6 +72,7 @@ pub(crate) async fn take(
     recorder: &Recorder,
     clock: Clock,
     reading: impl FnOnce(),
+    last_log_lines: impl Fn(&NodeName) -> Vec<String>,
 ) -> Finals {
     let settled = caught_up(scenario, dialer.as_ref(), clock, scenario.cluster.settle).await;
     let (met, seen) = match &settled {
@@ -88,6 +90,15 @@ pub(crate) async fn take(
         finals.reads.push(read(scenario, &dialer, clock, node, settled.as_ref().ok()).await);
     }
     let primary = settled.ok().and_then(|view| view.primary().map(|node| node.name.clone()));
+    if scenario.needs_audit() {
+        // The primary first: what looking takes (extensions) reaches its standbys through it.
+        let rest = scenario.cluster.nodes.iter().filter(|node| Some(*node) != primary.as_ref());
+        for node in primary.iter().chain(rest) {
+            let mut audit = audit(scenario.cluster.system.as_ref(), dialer.as_ref(), node).await;
+            audit.failure = audit.failure.map(|why| [vec![why], last_log_lines(node)].concat().join("\n"));
+            recorder.event(Event::Audited { node: node.clone(), audit });
+        }
+    }
     for node in primary.iter().chain(&scenario.cluster.nodes) {
         let asked = scenario.cluster.system.epoch_switches(dialer.as_ref(), node);
         if let Ok(Ok(switches)) = tokio::time::timeout(LOOK, asked).await {
@@ -98,6 +109,12 @@ pub(crate) async fn take(
     let versions = tokio::time::timeout(LOOK, scenario.cluster.system.versions(dialer.as_ref())).await;
     finals.versions = versions.unwrap_or_default();
     finals
+}
+
+/// Looks a node's data through, for at most [`READ`].
+pub(crate) async fn audit(system: &dyn System, dialer: &dyn Dialer, node: &NodeName) -> Audit {
+    let failure = || Audit { failure: Some("no answer within 60s".to_owned()), ..Audit::default() };
+    tokio::time::timeout(READ, system.audit(dialer, node)).await.unwrap_or_else(|_| failure())
 }
 
 async fn read(

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use firedrill_core::cluster::ClusterView;
+use firedrill_core::cluster::{ClusterView, NodeName};
 use firedrill_core::event::{Event, Phase};
 use firedrill_core::history::{Outcome, Route};
 use firedrill_core::platform::{Dialer, Incident, Inventory, Platform, Residue, Vantage};
@@ -33,6 +33,9 @@ use crate::watch::{INTERVAL, Lookout, Stage};
 /// The load goes on so long after everything is healed and whole, unless the scenario fixes its length.
 const TAIL: Duration = Duration::from_secs(3);
 const SETUP: Duration = Duration::from_secs(20);
+/// Lines of a node's logs that go with the news that its data cannot be read.
+const LOG_LINES: usize = 8;
+
 /// One run's parts, made by [`crate::suite`].
 pub(crate) struct Run {
     pub(crate) scenario: Arc<Scenario>,
@@ -372,9 +375,9 @@ impl Drill<'_> {
 
     async fn finish(&mut self) -> Result<(), Cut> {
         let run = self.run;
-        let taking = final_reads::take(&run.scenario, Arc::clone(&self.dialer), &run.recorder, run.clock, || {
-            run.enter(Phase::FinalReads);
-        });
+        let reading = || run.enter(Phase::FinalReads);
+        let log = |node: &NodeName| run.platform.last_log_lines(node, LOG_LINES);
+        let taking = final_reads::take(&run.scenario, Arc::clone(&self.dialer), &run.recorder, run.clock, reading, log);
         let finals = run.unless_interrupted(taking).await.ok_or(Cut)?;
         write_json(&run.folder.join(FINALS_FILE), &finals).map_err(|error| {
             run.broken(Phase::FinalReads, words(&error));

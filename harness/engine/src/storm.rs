@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use firedrill_core::action::Action;
 use firedrill_core::cluster::{ClusterView, NodeName, ProcessName, resolve};
 use firedrill_core::event::{Event, Moment, Phase};
 use firedrill_core::fault::{FaultPlan, Hold, PlanInput};
@@ -17,6 +18,7 @@ use firedrill_core::wait;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
+use crate::final_reads;
 use crate::flag::Flag;
 use crate::inject::{Injection, Injector, words};
 use crate::recorder::{Recorder, all_joined};
@@ -134,7 +136,10 @@ impl Storm {
                 left.extend(injections);
                 return;
             }
-            (Ok(injections), Some(hold)) => self.hold_and_heal(spec, &plan, injections, hold).await,
+            (Ok(injections), Some(hold)) => {
+                let audited = if scenario.needs_audit() { damaged_nodes(&plan) } else { Vec::new() };
+                self.hold_and_heal(spec, &plan, injections, hold, &audited).await;
+            }
         }
         self.release(&plan);
     }
@@ -251,7 +256,16 @@ impl Storm {
         Ok(injections)
     }
 
-    async fn hold_and_heal(&self, spec: &FaultSpec, plan: &FaultPlan, mut injections: Vec<Injection>, hold: Duration) {
+    /// `audited` are nodes whose data is looked through half-way: damage must be found while it is there, because the heal
+    /// may take it back.
+    async fn hold_and_heal(
+        &self,
+        spec: &FaultSpec,
+        plan: &FaultPlan,
+        mut injections: Vec<Injection>,
+        hold: Duration,
+        audited: &[NodeName],
+    ) {
         let onset = self.life(&spec.id).onset.unwrap_or(self.began);
         let held_steps: Vec<bool> = plan.steps.iter().map(|step| step.hold == Hold::Held).collect();
         let until = onset.plus(hold);
@@ -267,6 +281,10 @@ impl Storm {
                 self.injector.prove(injection, moment).await;
             }
             took = self.clock.now().since(began);
+            for node in audited.iter().filter(|_| moment == Moment::Middle) {
+                let audit = final_reads::audit(self.system.as_ref(), self.dialer.as_ref(), node).await;
+                self.recorder.event(Event::Audited { node: node.clone(), audit });
+            }
         }
         // Stopped early or not, what comes next is the heal.
         self.sleep_or_stop(until).await;
@@ -302,6 +320,12 @@ impl Storm {
         drop(lives);
         self.lived.notify_waiters();
     }
+}
+
+/// The nodes whose data a plan damages.
+fn damaged_nodes(plan: &FaultPlan) -> Vec<NodeName> {
+    let damaging = plan.steps.iter().map(|step| &step.action).filter(|action| action.damages_data());
+    damaging.flat_map(Action::nodes).cloned().collect()
 }
 
 fn named(node: &NodeName, process: Option<&ProcessName>) -> String {

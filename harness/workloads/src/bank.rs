@@ -21,7 +21,7 @@ accounts = 8
 balance  = 100      # of each account at first
 "#,
     ops: &[OpKind::Bank],
-    checks: &["bank", "progress"],
+    checks: &["bank", "corruption-detected", "no-corruption", "progress"],
     parse,
 };
 

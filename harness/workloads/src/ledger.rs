@@ -20,7 +20,14 @@ rate    = "400/s"
 routes  = ["router", "direct"]
 "#,
     ops: &[OpKind::Ledger],
-    checks: &["no-acked-loss", "progress", "replicas-converge", "single-writer"],
+    checks: &[
+        "corruption-detected",
+        "no-acked-loss",
+        "no-corruption",
+        "progress",
+        "replicas-converge",
+        "single-writer",
+    ],
     parse,
 };
 

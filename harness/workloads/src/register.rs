@@ -24,7 +24,7 @@ keys           = 8
 writes-per-key = 64      # then another key takes its place
 "#,
     ops: &[OpKind::Register],
-    checks: &["linearizable", "progress"],
+    checks: &["corruption-detected", "linearizable", "no-corruption", "progress"],
     parse,
 };
 

@@ -23,7 +23,7 @@ writes-per-key = 64      # then another key takes its place
 max-steps      = 4       # a transaction has 1 to so many
 "#,
     ops: &[OpKind::Lists],
-    checks: &["isolation", "progress"],
+    checks: &["corruption-detected", "isolation", "no-corruption", "progress"],
     parse: |fields| parse(fields, Kind::Lists),
 };
 
@@ -38,7 +38,7 @@ clients = 8
 rate    = "200/s"
 "#,
     ops: &[OpKind::Registers],
-    checks: &["isolation", "progress"],
+    checks: &["corruption-detected", "isolation", "no-corruption", "progress"],
     parse: |fields| parse(fields, Kind::Registers),
 };
 

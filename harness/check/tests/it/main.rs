@@ -7,6 +7,7 @@ mod fuzz;
 mod generated;
 mod import;
 mod importer;
+mod integrity;
 mod linear;
 mod no_acked_loss;
 mod objectives;

@@ -7,9 +7,18 @@ use crate::build::parse;
 #[test]
 fn names_are_alphabetical_and_once() {
     let names: Vec<&str> = CHECKS.iter().map(|entry| entry.name).collect();
-    let known =
-        ["bank", "isolation", "linearizable", "no-acked-loss", "progress", "replicas-converge", "single-writer"];
-    assert_eq!(names, known);
+    let wanted = [
+        "bank",
+        "corruption-detected",
+        "isolation",
+        "linearizable",
+        "no-acked-loss",
+        "no-corruption",
+        "progress",
+        "replicas-converge",
+        "single-writer",
+    ];
+    assert_eq!(names, wanted);
 }
 
 #[test]

@@ -83,6 +83,14 @@ pub(super) fn event(event: &Event) -> Option<(Paint, String)> {
         }
         Event::Settled { met: true, seen } => (good, format!("settled: {seen}")),
         Event::Settled { met: false, seen } => (bad, format!("did not settle: {seen}")),
+        Event::Audited { node, audit } => match (audit.damage.first(), &audit.failure) {
+            (Some(first), _) => (bad, format!("{node} holds damaged data: {first}")),
+            (None, Some(why)) => {
+                let why = why.lines().next().unwrap_or_default();
+                (bad, format!("{node} was not looked through: {why}"))
+            }
+            (None, None) => (good, format!("{node}: nothing is damaged: {}", audit.looked_at)),
+        },
         Event::Swept { residue } if residue.is_empty() => (good, "swept: nothing was left behind".to_owned()),
         Event::Swept { residue } => {
             let what: Vec<&str> = residue.iter().map(|each| each.what.as_str()).collect();

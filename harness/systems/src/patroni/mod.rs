@@ -11,7 +11,7 @@ use firedrill_core::cluster::{ClusterView, NodeName, ProcessName};
 use firedrill_core::history::{EpochSwitch, OpKind, Route};
 use firedrill_core::platform::{Dialer, Vantage, lab_addresses};
 use firedrill_core::spec::Fields;
-use firedrill_core::system::{Client, ConnectError, LabRecipe, NODE_HOME, SimRecipe, Sink, System, SystemEntry};
+use firedrill_core::system::{Audit, Client, ConnectError, LabRecipe, NODE_HOME, SimRecipe, Sink, System, SystemEntry};
 use firedrill_core::time::Clock;
 
 pub use options::{Options, SynchronousMode};
@@ -23,6 +23,7 @@ mod client;
 mod clock;
 mod config;
 mod etcd;
+mod integrity;
 mod options;
 mod programs;
 mod recipe;
@@ -161,6 +162,10 @@ impl System for Patroni {
             "patroni" => Err("Python's sleep (3.11) fails under the library that changes clocks"),
             _ => Err("it is not known how it reads its clock"),
         }
+    }
+
+    async fn audit(&self, dial: &dyn Dialer, node: &NodeName) -> Audit {
+        integrity::audit(dial, node).await
     }
 
     async fn versions(&self, dial: &dyn Dialer) -> BTreeMap<String, String> {

@@ -35,6 +35,13 @@ impl Failure {
         }
     }
 
+    /// Whether it speaks of damaged data: `data_corrupted`, `index_corrupted`, or files that are not there or cannot be
+    /// read (`src/backend/utils/errcodes.txt`).
+    pub(super) fn tells_of_damage(&self) -> bool {
+        const CODES: [&str; 4] = ["XX001", "XX002", "58030", "58P01"];
+        matches!(self, Self::Refused(error) if CODES.contains(&error.code().code()))
+    }
+
     /// Whether the server has ended the session with this error, or is about to.
     pub(super) fn ends_session(&self) -> bool {
         match self {

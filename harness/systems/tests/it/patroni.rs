@@ -130,6 +130,7 @@ fn a_cluster_lives_fails_over_and_tells_of_it() {
         failover(&system, &dialer, &mut cluster, &view, clock, &seen).await;
         let view = whole(&system, &dialer, clock).await;
         after(&system, &dialer, &view, before).await;
+        damage(&system, &dialer, &cluster, &view).await;
         watching.abort();
         restart(&system, &mut cluster, clock).await;
     });
@@ -234,6 +235,41 @@ async fn after(system: &Patroni, dialer: &Loopback, view: &ClusterView, before: 
         let rows = direct.invoke(&Op::Scan).await.outcome;
         assert_eq!(rows, Outcome::Ok(Reply::Rows(vec![1, 2, 4, 5, 7])), "{}", node.name);
     }
+}
+
+/// A page that is changed on a standby's disk is found, although the server goes on with its copy in memory.
+async fn damage(system: &Patroni, dialer: &Loopback, cluster: &Cluster, view: &ClusterView) {
+    let primary = view.primary().unwrap().name.clone();
+    let standby = view.nodes.iter().find(|node| !node.read_write).unwrap().name.clone();
+    sql(dialer, &primary, "CHECKPOINT").await;
+    for node in [&primary, &standby] {
+        let audit = system.audit(dialer, node).await;
+        assert_eq!((audit.damage.as_slice(), audit.failure.as_deref()), ([].as_slice(), None), "{node}: {audit:?}");
+        assert!(audit.looked_at.contains("pages and their checksums, "), "{}", audit.looked_at);
+    }
+    sql(dialer, &standby, "CHECKPOINT").await;
+    let answer = sql(dialer, &standby, "SELECT pg_relation_filepath('firedrill_ledger')").await;
+    let path = answer.iter().find_map(|one| {
+        let tokio_postgres::SimpleQueryMessage::Row(row) = one else { return None };
+        row.get(0).map(ToOwned::to_owned)
+    });
+    let place = cluster.places.iter().find(|place| place.node == standby).unwrap();
+    let file = std::path::Path::new(&place.home).join("postgres/data").join(path.unwrap());
+    let sound = std::fs::read(&file).unwrap();
+    let mut spoilt = sound.clone();
+    spoilt[8000] ^= 1;
+    write_over(&file, &spoilt);
+    let found = system.audit(dialer, &standby).await;
+    write_over(&file, &sound);
+    assert!(found.damage.iter().any(|what| what.starts_with("page 0 of firedrill_ledger ")), "{found:?}");
+    let healed = system.audit(dialer, &standby).await;
+    assert_eq!(healed.damage, [""; 0], "{healed:?}");
+}
+
+/// Keeps owner and inode.
+fn write_over(file: &std::path::Path, content: &[u8]) {
+    use std::io::Write as _;
+    std::fs::OpenOptions::new().write(true).open(file).unwrap().write_all(content).unwrap();
 }
 
 /// Stops everything as the lab does before it saves a template, and starts it again.
