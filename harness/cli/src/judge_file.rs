@@ -269,11 +269,14 @@ mod tests {
         assert!(text.contains("violated: not linearizable\nno order: process 1 read 2"), "{text}");
         let (text, code) = judge("[]", &model).unwrap();
         assert_eq!((code, text.contains("nothing: no client made a call")), (exit::INVALID, true), "{text}");
-        let begun: Vec<String> =
-            (0..30).map(|p| format!("{{:process {p} :type :invoke :f :write :value {p}}}")).collect();
-        let ended: Vec<String> = (0..30).map(|p| format!("{{:process {p} :type :ok :f :write :value {p}}}")).collect();
-        let hard = format!("{} {{:process 99 :type :ok :f :read :value :x}} {}", begun.join(" "), ended.join(" "));
-        let (text, code) = judge(&hard, &["--model", "register", "--limit-time", "50ms"]).unwrap();
+        // Sums of thirty numbers, each of which may or may not have been added: none is 1.
+        let add = |kind: &str| -> String {
+            let one = |p: u32| format!("{{:process {p} :type :{kind} :f :add :value {}}} ", (1_u64 << p) * 2);
+            (0..30).map(one).collect()
+        };
+        let hard = format!("{}{{:process 99 :type :ok :f :read :value 1}} {}", add("invoke"), add("ok"));
+        let options = ["--model", "counter", "--initial", "0", "--limit-time", "50ms"];
+        let (text, code) = judge(&hard, &options).unwrap();
         assert_eq!(
             (code, text.contains("unknown: the limit of time was reached; 0 of 31")),
             (exit::INVALID, true),
