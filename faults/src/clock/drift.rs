@@ -62,5 +62,5 @@ impl FromValue for Drift {
 fn parse(fields: &mut Fields<'_, '_>) -> Option<Box<dyn Fault>> {
     let rate = fields.required::<Drift>("rate");
     let change = rate.map(|rate| ClockChange::Drift { parts_per_million: rate.0 });
-    super::wrong(fields, change, None)
+    super::wrong(fields, change, Some((super::MOVES_FOR, "it takes two seconds to be seen")))
 }

@@ -25,6 +25,9 @@ const FARTHEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 /// The least: less cannot be told from the time that reading a clock takes.
 const LEAST: Duration = Duration::from_millis(5);
 
+/// The least hold of a clock that moves: to see that takes two readings, two seconds apart, and that before the heal too.
+const MOVES_FOR: Duration = Duration::from_secs(7);
+
 /// An offset with its sign.
 #[derive(Clone, Copy, Debug)]
 struct Offset(i64);

@@ -51,5 +51,5 @@ fn parse(fields: &mut Fields<'_, '_>) -> Option<Box<dyn Fault>> {
         return super::wrong(fields, None, None);
     }
     let change = by.map(|by| ClockChange::Slew { nanos: by.0, over });
-    super::wrong(fields, change, Some((over, "it would be healed on the way")))
+    super::wrong(fields, change, Some((over.max(super::MOVES_FOR), "it would be healed on the way")))
 }

@@ -31,8 +31,10 @@ for     = "15s"
     parse,
 };
 
+/// The least hold, however fast it goes.
+const SHORTEST: Duration = Duration::from_secs(3);
 /// Faster than this the agent's own timer, and slower than this the probe, cannot follow.
-const EVERY: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(1500)];
+const EVERY: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(1000)];
 
 fn parse(fields: &mut Fields<'_, '_>) -> Option<Box<dyn Fault>> {
     let by = fields.required::<Offset>("by");
@@ -40,9 +42,9 @@ fn parse(fields: &mut Fields<'_, '_>) -> Option<Box<dyn Fault>> {
     let fits = every.is_none_or(|every| (EVERY[0]..=EVERY[1]).contains(&every));
     if !fits {
         let help = "to be seen, each of the two must come within a probe".to_owned();
-        fields.wrong("every", "`every` is from 20ms to 1.5s", help);
+        fields.wrong("every", "`every` is from 20ms to 1s", help);
     }
     let change = by.zip(every).filter(|_| fits);
     let change = change.map(|(by, every)| ClockChange::Strobe { nanos: by.0, every });
-    super::wrong(fields, change, every.map(|every| (every * 4, "both must be seen")))
+    super::wrong(fields, change, every.map(|every| ((every * 9).max(SHORTEST), "both must be seen, more than once")))
 }

@@ -17,7 +17,7 @@ use firedrill_core::seed::ChaCha8Rng;
 use firedrill_core::spec::{Fields, FromValue};
 
 /// Less than this is over before it is seen.
-const SHORTEST: Duration = Duration::from_secs(3);
+const SHORTEST: Duration = Duration::from_secs(4);
 
 struct Pressed(Pressure);
 
@@ -46,7 +46,7 @@ fn bounded<T: FromValue + PartialOrd + Copy>(
 impl Fault for Pressed {
     fn plan(&self, input: &PlanInput<'_>, _rng: &mut ChaCha8Rng) -> Result<FaultPlan, PlanError> {
         if input.hold.is_some_and(|hold| hold < SHORTEST) {
-            return Err(PlanError("it takes a second to be seen: hold it for 3s at least".to_owned()));
+            return Err(PlanError("it takes a second to be seen: hold it for 4s at least".to_owned()));
         }
         let steps = input.targets.iter().map(|node| Step {
             offset: Duration::ZERO,

@@ -38,7 +38,7 @@ fn wrong_keys_are_refused_all_at_once() {
         ("clock.jump", "by = '1ms'", "is not between 5ms and ten years"),
         ("clock.jump", "by = 'yesterday'", "`by` must be an offset with its sign"),
         ("clock.skew", "by = '-2s'\nover = '2s'", "time would stand still or go back"),
-        ("clock.strobe", "by = '+1s'\nevery = '2s'", "`every` is from 20ms to 1.5s"),
+        ("clock.strobe", "by = '+1s'\nevery = '2s'", "`every` is from 20ms to 1s"),
         ("net.partition", "", "lacks `shape`"),
         ("net.partition", "shape = 'moat'", "`moat` is not a value of `shape`"),
         ("net.partition", "shape = 'one-way'", "lacks `direction`"),

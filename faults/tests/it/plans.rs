@@ -124,7 +124,9 @@ fn what_cannot_be_planned_says_why() {
     let crash = ("node.crash", "", "primary", 3);
     assert_eq!(error(crash, Some(50)), "a crash takes 50ms before the kill: hold it longer");
     let skew = ("clock.skew", "by = '+2s'\nover = '4s'", "primary", 3);
-    assert_eq!(error(skew, Some(3999)), "it would be healed on the way: hold it for 4s at least");
+    assert_eq!(error(skew, Some(6999)), "it would be healed on the way: hold it for 7s at least");
+    let cpu = ("resource.cpu", "", "primary", 3);
+    assert_eq!(error(cpu, Some(3999)), "it takes a second to be seen: hold it for 4s at least");
 }
 
 #[test]
