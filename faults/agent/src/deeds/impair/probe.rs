@@ -53,9 +53,13 @@ pub(in crate::deeds) fn look(ends: &Ends, links: &[Link], port: Option<u16>, how
 /// Several sights of a link come one after the other.
 fn sum_up(links: &[Link], port: Option<u16>, sights: &[Sight]) -> Effect {
     let each = (sights.len() / links.len().max(1)).max(1);
-    let on = port.map(|port| format!(" (port {port})")).unwrap_or_default();
-    let words: Vec<String> =
-        sights.iter().enumerate().map(|(i, sight)| format!("{}{on}: {}", links[i / each], sight.words)).collect();
+    let on = |place: usize| match port {
+        Some(port) if each == 2 && place % 2 == 1 => format!(" (from port {port})"),
+        Some(port) => format!(" (to port {port})"),
+        None => String::new(),
+    };
+    let words = sights.iter().enumerate().map(|(i, sight)| format!("{}{}: {}", links[i / each], on(i), sight.words));
+    let words: Vec<String> = words.collect();
     let all = |presence: Presence| sights.iter().all(|sight| sight.presence == presence);
     let presence = if sights.iter().any(|sight| sight.presence == Presence::Unknown) {
         Presence::Unknown
