@@ -34,7 +34,7 @@ for     = "15s"
 /// The least hold, however fast it goes.
 const SHORTEST: Duration = Duration::from_secs(3);
 /// Faster than this the agent's own timer, and slower than this the probe, cannot follow.
-const EVERY: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(1000)];
+const EVERY: [Duration; 2] = [Duration::from_millis(20), Duration::from_secs(1)];
 
 fn parse(fields: &mut Fields<'_, '_>) -> Option<Box<dyn Fault>> {
     let by = fields.required::<Offset>("by");
