@@ -76,12 +76,17 @@ impl<'a> Served<'a> {
     }
 }
 
-/// To be called when a node that runs nothing any more has lost its power: what only seemed to be on its disk is taken
-/// back. How many bytes in how many files; `None` if no disk that can be harmed serves it.
-pub fn lose_power(world: &World, node: &NodeName) -> Result<Option<(u64, u64)>, Refusal> {
-    let Ok(served) = Served::of(world, node) else { return Ok(None) };
-    let reply = served.ask(&Order::PowerLost)?.1;
-    if let Reply::Lost { bytes, files } = reply { Ok(Some((bytes, files))) } else { Err(unexpected(reply)) }
+/// A node whose home a disk serves loses its power: what was not synced is gone, or only seemed to be, and until
+/// [`regain_power`] every operation on a file fails. How many bytes in how many files are gone.
+pub fn lose_power(world: &World, node: &NodeName) -> Result<(u64, u64), Refusal> {
+    let reply = Served::of(world, node)?.ask(&Order::PowerLost)?.1;
+    if let Reply::Lost { bytes, files } = reply { Ok((bytes, files)) } else { Err(unexpected(reply)) }
+}
+
+/// It has power again.
+pub fn regain_power(world: &World, node: &NodeName) -> Result<(), Refusal> {
+    let reply = Served::of(world, node)?.ask(&Order::PowerBack)?.1;
+    if reply == Reply::Done { Ok(()) } else { Err(unexpected(reply)) }
 }
 
 fn unexpected(reply: Reply) -> Refusal {

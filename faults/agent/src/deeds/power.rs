@@ -17,7 +17,7 @@ use firedrill_sys::nft::DropTable;
 use firedrill_sys::process::Process;
 use firedrill_sys::{clock, mounts, volume};
 
-use super::{Grip, Scene, Work, cut, kill, not_mine, targets};
+use super::{Grip, Scene, Work, cut, disk, kill, not_mine, targets};
 use crate::ends::Ends;
 use crate::log::say;
 use crate::protocol::{Refusal, RefusalKind};
@@ -51,12 +51,17 @@ impl Work for Power {
         let mut roots = Vec::new();
         for volume in &volumes {
             volume.write_synced(&undo.tag).map_err(|error| volume.refusal("write to", &error))?;
-            roots.push(File::open(&volume.home).map_err(|error| volume.refusal("open", &error))?);
+            if volume.image.is_some() {
+                roots.push(File::open(&volume.home).map_err(|error| volume.refusal("open", &error))?);
+            }
         }
         let since_ticks = clock::boottime_ticks();
         let wire = cut::apply(scene.world, &undo.tag, (&links(scene.world, nodes), None))?;
         for volume in &volumes {
             volume.write_unsynced(&undo.tag).map_err(|error| volume.refusal("write to", &error))?;
+        }
+        for volume in volumes.iter().filter(|volume| volume.image.is_none()) {
+            disk::lose_power(scene.world, &volume.node)?;
         }
         volume::cut_power(&roots).map_err(|error| Refusal::system("cutting volumes off from their devices", &error))?;
         let from = clock::boottime_nanos();
@@ -108,10 +113,11 @@ fn restore(world: &World, undo: &Undo) -> Result<(), Refusal> {
     })
 }
 
-/// Kills what is on a node and mounts its volume anew.
+/// Kills what is on a node and mounts its volume anew; a disk that serves its home gets its power back.
 fn boot(world: &World, volume: &Volume) -> Result<(), Refusal> {
     kill::end_all(world, &volume.node)?;
-    let image = File::options().read(true).write(true).open(&volume.image);
+    let Some(image) = &volume.image else { return disk::regain_power(world, &volume.node) };
+    let image = File::options().read(true).write(true).open(image);
     let image = image.map_err(|error| volume.refusal("open the image of", &error))?;
     volume::unmount(&image, &volume.home).map_err(|error| volume.refusal("unmount", &error))?;
     volume::mount(&image, &volume.home).map_err(|error| volume.refusal("mount", &error))
@@ -134,18 +140,23 @@ fn in_parallel(
 struct Volume {
     node: NodeName,
     home: PathBuf,
-    image: PathBuf,
+    /// `None` where a disk serves its home, which loses its power in place of a volume.
+    image: Option<PathBuf>,
 }
 
 impl Volume {
     fn of(world: &World, node: &NodeName) -> Result<Self, Refusal> {
         let site = world.config.nodes.iter().find(|site| site.name == *node);
         let site = site.ok_or_else(|| Refusal::new(RefusalKind::NoTarget, format!("there is no node {node} here")))?;
-        let (Some(home), Some(image)) = (&site.ground.home, &site.ground.device) else {
-            let what = format!("{node} is on no volume of its own, whose power could be cut");
-            return Err(Refusal::new(RefusalKind::NotOffered, what));
+        let (home, image) = match (&site.ground.home, &site.ground.device, &site.ground.served) {
+            (_, _, Some(served)) => (served, None),
+            (Some(home), Some(image), None) => (home, Some(image.clone())),
+            (_, _, None) => {
+                let what = format!("{node} is on no volume of its own, whose power could be cut");
+                return Err(Refusal::new(RefusalKind::NotOffered, what));
+            }
         };
-        Ok(Self { node: node.clone(), home: home.clone(), image: image.clone() })
+        Ok(Self { node: node.clone(), home: home.clone(), image })
     }
 
     fn refusal(&self, what: &str, error: &io::Error) -> Refusal {

@@ -4,8 +4,8 @@
 use std::io::{self, BufRead as _, BufReader, Read, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -15,8 +15,9 @@ use fuser::{INodeNo, Notifier};
 use serde::{Deserialize, Serialize};
 
 use super::harms::{Active, Harms};
+use super::operations::Operations;
 use super::places::Parts;
-use super::tree::{Inode, Tree};
+use super::tree::Inode;
 use crate::log::say;
 
 /// Connections at once, at most.
@@ -48,8 +49,10 @@ pub enum Order {
         /// Its tag.
         tag: String,
     },
-    /// The node has lost its power.
+    /// The node has lost its power: what was not synced is gone, and every operation fails.
     PowerLost,
+    /// It has power again.
+    PowerBack,
     /// What the kernel remembers of the data of a target may no longer be so.
     Forget {
         /// Which.
@@ -107,7 +110,7 @@ pub fn ask(socket: &Path, order: &Order) -> io::Result<(UnixStream, Reply)> {
 /// Who answers.
 #[derive(Clone)]
 pub(crate) struct Desk {
-    tree: Arc<Tree>,
+    below: Arc<Operations>,
     harms: Arc<Harms>,
     targets: Vec<Parts>,
     notifier: Notifier,
@@ -140,8 +143,8 @@ pub(super) fn listen(listener: UnixListener, desk: Desk) -> io::Result<()> {
 }
 
 impl Desk {
-    pub(super) fn new(tree: Arc<Tree>, harms: Arc<Harms>, targets: Vec<Parts>, notifier: Notifier) -> Self {
-        Self { tree, harms, targets, notifier, connected: Arc::default() }
+    pub(super) fn new(below: Arc<Operations>, harms: Arc<Harms>, targets: Vec<Parts>, notifier: Notifier) -> Self {
+        Self { below, harms, targets, notifier, connected: Arc::default() }
     }
 
     fn serve(&self, stream: &UnixStream) -> io::Result<()> {
@@ -154,7 +157,9 @@ impl Desk {
             Ok(Order::Harm { tag, target, how, seed, most_nanos }) => {
                 let parts = Parts::of(target.path.as_deref());
                 let everything = Parts::of(None);
-                if self.targets.contains(&parts) || self.targets.contains(&everything) {
+                if how.bites_at_power_loss() && self.below.loss().is_none() {
+                    refused("this disk cannot lose its power".to_owned())
+                } else if self.targets.contains(&parts) || self.targets.contains(&everything) {
                     match self.harms.add(tag, target, how, seed) {
                         Ok(harm) => return self.hold(stream, &harm, most_nanos),
                         Err(why) => refused(why),
@@ -165,6 +170,10 @@ impl Desk {
             }
             Ok(Order::Count { tag }) => self.count(&tag),
             Ok(Order::PowerLost) => self.power_lost(),
+            Ok(Order::PowerBack) => {
+                self.below.regain_power();
+                Reply::Done
+            }
             Ok(Order::Forget { target }) => {
                 self.forget(&Parts::of(target.path.as_deref()));
                 Reply::Done
@@ -193,13 +202,23 @@ impl Desk {
             drop(stream.read(&mut [0]));
         }
         self.harms.remove(harm.id);
-        if let Err(error) = harm.loss.lock().unwrap_or_else(PoisonError::into_inner).sync() {
-            say(&format!("disk: {}: syncing what was not: {error}", harm.tag));
+        if harm.how.bites_at_power_loss() {
+            self.make_safe(&harm.tag);
         }
         if harm.how == DiskHarm::CorruptRead {
             self.forget_later(harm.parts.clone());
         }
         answered
+    }
+
+    /// Brings to the disk what a harm that has ended kept from it.
+    fn make_safe(&self, tag: &str) {
+        if let Some(mut loss) = self.below.loss() {
+            loss.forget_lasts();
+            if let Err(error) = loss.sync_swallowed() {
+                say(&format!("disk: {tag}: syncing what was not: {error}"));
+            }
+        }
     }
 
     fn count(&self, tag: &str) -> Reply {
@@ -208,7 +227,7 @@ impl Desk {
             return Reply::Refused { why: format!("{tag} is not in force") };
         };
         let count = harm.count();
-        if count.broken {
+        if harm.how == DiskHarm::LostFsync && self.below.loss().is_some_and(|loss| loss.is_full()) {
             return Reply::Refused { why: "more was written than a loss of power could take back".to_owned() };
         }
         let age_nanos = u64::try_from(count.age.as_nanos()).unwrap_or(u64::MAX);
@@ -216,28 +235,24 @@ impl Desk {
     }
 
     fn power_lost(&self) -> Reply {
-        let (mut bytes, mut files) = (0, 0);
-        for harm in self.harms.all().iter().filter(|harm| harm.how.bites_at_power_loss()) {
-            let taken = harm.loss.lock().unwrap_or_else(PoisonError::into_inner).take_back();
-            match taken {
-                Ok((lost, numbers)) => {
-                    bytes += lost;
-                    files += u64::try_from(numbers.len()).unwrap_or(u64::MAX);
-                    for number in &numbers {
-                        self.forget_one(*number);
-                    }
-                    say(&format!("disk: {}: power lost, {lost} bytes in {} files taken back", harm.tag, numbers.len()));
+        let all = self.harms.all();
+        let tear = all.iter().find(|harm| harm.how == DiskHarm::TornWrite).map(|harm| harm.seed);
+        match self.below.lose_power(tear) {
+            Ok((bytes, numbers)) => {
+                for number in &numbers {
+                    self.forget_one(*number);
                 }
-                Err(error) => return Reply::Refused { why: format!("{}: {error}", harm.tag) },
+                say(&format!("disk: power lost, {bytes} bytes in {} files taken back", numbers.len()));
+                Reply::Lost { bytes, files: u64::try_from(numbers.len()).unwrap_or(u64::MAX) }
             }
+            Err(error) => Reply::Refused { why: error.to_string() },
         }
-        Reply::Lost { bytes, files }
     }
 
     /// Has the kernel read a target's data from us again.
     fn forget(&self, parts: &Parts) {
-        let covered = |inode: &Arc<Inode>| parts.cover(&self.tree.place(inode));
-        for inode in self.tree.all().iter().filter(|inode| covered(inode)) {
+        let covered = |inode: &Arc<Inode>| parts.cover(&self.below.tree.place(inode));
+        for inode in self.below.tree.all().iter().filter(|inode| covered(inode)) {
             self.forget_one(inode.number);
         }
     }

@@ -12,7 +12,6 @@ use firedrill_core::seed::fnv1a;
 use firedrill_sys::{clock, files};
 
 use super::held::{Held, Holds};
-use super::loss::Loss;
 use super::places::{Parts, own_name};
 
 /// Harms in force at once, at most.
@@ -47,8 +46,8 @@ pub(super) struct Fate {
     pub(super) flips: Vec<u64>,
     /// It reports success and does nothing.
     pub(super) swallow: bool,
-    /// Who keeps what it overwrites.
-    pub(super) losses: Vec<Arc<Active>>,
+    /// What it writes may be torn.
+    pub(super) tear: bool,
 }
 
 /// A harm in force.
@@ -62,7 +61,7 @@ pub(crate) struct Active {
     pub(super) parts: Parts,
     pub(super) how: DiskHarm,
     ops: BTreeSet<DiskOp>,
-    seed: u64,
+    pub(super) seed: u64,
     since: u64,
     /// Operations of servers that it was asked about, and those it harmed.
     seen: AtomicU64,
@@ -72,8 +71,6 @@ pub(crate) struct Active {
     own_harmed: AtomicU64,
     /// Until when, by `CLOCK_BOOTTIME`, the bytes let through so far have the disk busy.
     busy: AtomicU64,
-    /// What a loss of power takes back.
-    pub(super) loss: Mutex<Loss>,
 }
 
 /// How often a harm has bitten.
@@ -83,16 +80,11 @@ pub(super) struct Count {
     pub(super) own: u64,
     /// How long it has been in force.
     pub(super) age: Duration,
-    /// Whether it can no longer do what it is to do.
-    pub(super) broken: bool,
 }
 
 impl Active {
     fn wants(&self, deed: &Deed<'_>, place: &[OsString]) -> bool {
         let about = match self.how {
-            DiskHarm::TornWrite | DiskHarm::LostFsync => {
-                matches!(deed.op, DiskOp::Write | DiskOp::Truncate | DiskOp::Fsync) && !deed.attributes
-            }
             DiskHarm::ReadOnly if deed.op == DiskOp::Open => !deed.only_reads && self.ops.contains(&deed.op),
             DiskHarm::ReadOnly => self.ops.contains(&deed.op),
             DiskHarm::Full if deed.op != DiskOp::Create => {
@@ -104,6 +96,8 @@ impl Active {
             | DiskHarm::Full
             | DiskHarm::Throttle { .. }
             | DiskHarm::CorruptRead
+            | DiskHarm::TornWrite
+            | DiskHarm::LostFsync
             | DiskHarm::CorruptAtRest { .. } => !deed.attributes && self.ops.contains(&deed.op),
         };
         about && self.parts.cover(place)
@@ -132,14 +126,12 @@ impl Active {
         strikes.then_some(drawn)
     }
 
-    /// Counts an operation that was harmed; what is only kept in case of a power loss, or what makes it safe, is none.
-    fn mark(&self, op: DiskOp, own: bool) {
-        if self.how.usual_ops().contains(&op) || !self.how.bites_at_power_loss() {
-            if own { &self.own_harmed } else { &self.harmed }.fetch_add(1, Ordering::Relaxed);
-        }
+    /// Counts an operation that was harmed.
+    fn mark(&self, own: bool) {
+        if own { &self.own_harmed } else { &self.harmed }.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn apply(self: &Arc<Self>, deed: &Deed<'_>, (drawn, own): (u64, bool), fate: &mut Fate) {
+    fn apply(&self, deed: &Deed<'_>, (drawn, own): (u64, bool), fate: &mut Fate) {
         match self.how {
             DiskHarm::Stall => fate.holds.add(self.id, None),
             DiskHarm::Latency { delay } => fate.holds.add(self.id, Some(after(clock::boottime_nanos(), delay))),
@@ -150,10 +142,9 @@ impl Active {
             DiskHarm::Full => fate.fail = fate.fail.or(Some(files::ENOSPC)),
             DiskHarm::ReadOnly => fate.fail = fate.fail.or(Some(files::EROFS)),
             DiskHarm::CorruptRead => fate.flips.push(drawn),
-            DiskHarm::LostFsync if deed.op == DiskOp::Fsync => fate.swallow = true,
-            // Our own files are gone before any loss of power.
-            DiskHarm::TornWrite | DiskHarm::LostFsync if own => {}
-            DiskHarm::TornWrite | DiskHarm::LostFsync => fate.losses.push(Arc::clone(self)),
+            // Our own files tell of a loss of power what servers' files would without such a harm.
+            DiskHarm::LostFsync => fate.swallow |= !own,
+            DiskHarm::TornWrite => fate.tear |= !own,
             DiskHarm::CorruptAtRest { .. } => {}
         }
     }
@@ -173,7 +164,6 @@ impl Active {
             harmed: self.harmed.load(Ordering::Relaxed),
             own: self.own_harmed.load(Ordering::Relaxed),
             age: Duration::from_nanos(clock::boottime_nanos().saturating_sub(self.since)),
-            broken: self.loss.lock().unwrap_or_else(PoisonError::into_inner).is_full(),
         }
     }
 }
@@ -235,7 +225,6 @@ impl Harms {
             own: Mutex::default(),
             own_harmed: AtomicU64::new(0),
             busy: AtomicU64::new(0),
-            loss: Mutex::new(Loss::new(seed)),
         });
         active.push(Arc::clone(&harm));
         self.count.store(active.len(), Ordering::Release);
@@ -268,7 +257,7 @@ impl Harms {
         let own = own_name(&place);
         for harm in active.iter().filter(|harm| harm.wants(deed, &place)) {
             if let Some(drawn) = harm.strikes(own) {
-                harm.mark(deed.op, own.is_some());
+                harm.mark(own.is_some());
                 harm.apply(deed, (drawn, own.is_some()), &mut fate);
             }
         }
@@ -325,7 +314,7 @@ mod tests {
         let servers = ["a", "b", "a", "a"].map(|name| fails(&harms, DiskOp::Write, name));
         assert_eq!(servers, [false, false, true, false]);
         let count = harms.all()[0].count();
-        assert_eq!((count.harmed, count.own, count.broken), (1, 1, false));
+        assert_eq!((count.harmed, count.own), (1, 1));
         assert!(!fails(&harms, DiskOp::Read, "wal"));
     }
 

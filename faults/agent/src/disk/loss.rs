@@ -1,6 +1,6 @@
-//! What a loss of power takes back: what files held before writes that only seemed to be on the disk.
+//! What a loss of power takes back: what files held before writes that were not synced, or only seemed to be.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
@@ -18,20 +18,7 @@ const BLOCK: u64 = 4096;
 /// What a disk writes whole, in bytes.
 const SECTOR: u64 = 512;
 
-/// The last write to a file that was not synced.
-#[derive(Debug)]
-struct Last {
-    inode: Arc<Inode>,
-    turn: u64,
-    offset: u64,
-    length: u64,
-    /// What was there before, as far as the file went.
-    before: Vec<u8>,
-    /// How long the file was.
-    size: u64,
-}
-
-/// A file as it was.
+/// A file as it is on the disk.
 #[derive(Debug)]
 struct Was {
     inode: Arc<Inode>,
@@ -40,30 +27,38 @@ struct Was {
     blocks: BTreeMap<u64, Vec<u8>>,
 }
 
-/// What would be taken back now.
-#[derive(Debug)]
-pub(super) struct Loss {
-    seed: u64,
+/// A write that may be torn.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Last {
     turn: u64,
-    lasts: BTreeMap<u64, Last>,
+    offset: u64,
+    length: u64,
+}
+
+/// What would be taken back now. Contents and lengths of files only: names are in the log of the file system below.
+#[derive(Default, Debug)]
+pub(super) struct Loss {
     files: BTreeMap<u64, Was>,
     bytes: usize,
+    /// Files of which a sync was reported that was none.
+    swallowed: BTreeSet<u64>,
+    /// The last write to each file that was not synced, of those that may be torn.
+    lasts: BTreeMap<u64, Last>,
+    turn: u64,
     full: bool,
 }
 
 impl Loss {
-    /// Nothing.
-    pub(super) fn new(seed: u64) -> Self {
-        Self { seed, turn: 0, lasts: BTreeMap::new(), files: BTreeMap::new(), bytes: 0, full: false }
-    }
-
-    /// Whether more was overwritten than is kept, so that nothing can be taken back.
+    /// Whether more was written under syncs that were none than is kept, so that nothing can be taken back.
     pub(super) fn is_full(&self) -> bool {
         self.full
     }
 
-    /// Keeps what a write is about to overwrite, unless it was overwritten before.
+    /// Keeps what is about to be overwritten, unless it was overwritten since it was on the disk.
     pub(super) fn keep(&mut self, inode: &Arc<Inode>, file: &File, offset: u64, length: u64) -> io::Result<()> {
+        if self.bytes >= MOST {
+            self.write_back();
+        }
         let size = file.metadata()?.len();
         let was = self.files.entry(inode.number).or_insert_with(|| Was {
             inode: Arc::clone(inode),
@@ -72,10 +67,6 @@ impl Loss {
         });
         let end = offset.saturating_add(length).min(was.size);
         for number in offset / BLOCK..end.div_ceil(BLOCK) {
-            if self.bytes >= MOST {
-                self.full = true;
-                break;
-            }
             if !was.blocks.contains_key(&number) {
                 let at = number * BLOCK;
                 let block = read(file, at, BLOCK.min(was.size - at))?;
@@ -83,95 +74,93 @@ impl Loss {
                 was.blocks.insert(number, block);
             }
         }
-        if self.full {
-            self.forget();
-        }
         Ok(())
     }
 
-    /// Keeps what the last write is about to overwrite.
-    pub(super) fn keep_last(&mut self, inode: &Arc<Inode>, file: &File, offset: u64, length: u64) -> io::Result<()> {
-        let size = file.metadata()?.len();
-        let before = read(file, offset, size.saturating_sub(offset).min(length))?;
-        self.turn += 1;
-        let last = Last { inode: Arc::clone(inode), turn: self.turn, offset, length, before, size };
-        self.lasts.insert(inode.number, last);
-        Ok(())
-    }
-
-    /// Which write was the last so far.
-    pub(super) fn turn(&self) -> u64 {
-        self.turn
-    }
-
-    /// What was written to the file up to that turn is on the disk.
-    pub(super) fn synced(&mut self, number: u64, turn: u64) {
-        if self.lasts.get(&number).is_some_and(|last| last.turn <= turn) {
-            self.lasts.remove(&number);
-        }
-    }
-
-    fn forget(&mut self) {
+    /// A kernel brings to the disk by itself what it has kept for long, but not what it takes to be there.
+    fn write_back(&mut self) {
+        self.full = !self.swallowed.is_empty();
         self.files.clear();
-        self.lasts.clear();
         self.bytes = 0;
     }
 
-    /// Puts on the disk what only seemed to be there.
-    pub(super) fn sync(&mut self) -> io::Result<()> {
-        let synced = self.files.values().map(|was| files::reopen(&was.inode.pinned, files::O_RDONLY)?.sync_all());
-        let result = synced.fold(Ok(()), io::Result::and);
-        self.forget();
+    /// The write just kept may be torn.
+    pub(super) fn may_tear(&mut self, number: u64, offset: u64, length: u64) {
+        self.turn += 1;
+        self.lasts.insert(number, Last { turn: self.turn, offset, length });
+    }
+
+    /// A sync was reported that was none.
+    pub(super) fn swallow(&mut self, number: u64) {
+        self.swallowed.insert(number);
+    }
+
+    /// What was written to the file so far is on the disk.
+    pub(super) fn synced(&mut self, number: u64) {
+        self.lasts.remove(&number);
+        self.swallowed.remove(&number);
+        if let Some(was) = self.files.remove(&number) {
+            self.bytes -= was.blocks.values().map(Vec::len).sum::<usize>();
+        }
+    }
+
+    /// Brings to the disk what only seemed to be there.
+    pub(super) fn sync_swallowed(&mut self) -> io::Result<()> {
+        let mut result = Ok(());
+        for number in std::mem::take(&mut self.swallowed) {
+            let Some(was) = self.files.get(&number) else { continue };
+            result = result.and(files::reopen(&was.inode.pinned, files::O_RDONLY).and_then(|file| file.sync_all()));
+            self.synced(number);
+        }
+        self.full = false;
         result
     }
 
-    /// The power is lost: takes back everything that was kept, and says of how many bytes in which files.
-    pub(super) fn take_back(&mut self) -> io::Result<(u64, Vec<u64>)> {
+    /// No write may be torn any more.
+    pub(super) fn forget_lasts(&mut self) {
+        self.lasts.clear();
+    }
+
+    /// The power is lost: takes back everything that was kept, but for the first part of the last write that may be torn,
+    /// split where the seed says. Says of how many bytes in which files.
+    pub(super) fn take_back(&mut self, tear: Option<u64>) -> io::Result<(u64, Vec<u64>)> {
         if self.full {
             return Err(io::Error::other("more was written than can be taken back"));
         }
+        let torn = tear.map(|seed| self.torn(seed)).transpose()?.flatten();
         let (mut bytes, mut numbers) = (0, Vec::new());
         for was in self.files.values() {
             bytes += was.take_back()?;
             numbers.push(was.inode.number);
         }
-        if let Some(last) = self.lasts.values().max_by_key(|last| last.turn) {
-            bytes += last.tear(self.seed)?;
-            numbers.push(last.inode.number);
+        if let Some((file, offset, left)) = torn {
+            file.write_all_at(&left, offset)?;
         }
-        self.forget();
+        *self = Self::default();
         Ok((bytes, numbers))
+    }
+
+    /// The sectors that are left of the last write: at least one, and not all. `None` if none can be torn.
+    fn torn(&self, seed: u64) -> io::Result<Option<(File, u64, Vec<u8>)>> {
+        let Some((number, last)) = self.lasts.iter().max_by_key(|(_, last)| last.turn) else { return Ok(None) };
+        let boundaries = last.length.div_ceil(SECTOR).saturating_sub(1);
+        let (Some(was), true) = (self.files.get(number), boundaries > 0) else { return Ok(None) };
+        let file = files::reopen(&was.inode.pinned, files::O_RDWR)?;
+        let left = read(&file, last.offset, (1 + draw(seed, last.turn) % boundaries) * SECTOR)?;
+        Ok(Some((file, last.offset, left)))
     }
 }
 
 impl Was {
     fn take_back(&self) -> io::Result<u64> {
         let file = files::reopen(&self.inode.pinned, files::O_RDWR)?;
-        let longer = file.metadata()?.len().saturating_sub(self.size);
+        let mut bytes = file.metadata()?.len().saturating_sub(self.size);
         file.set_len(self.size)?;
-        let mut bytes = longer;
         for (number, block) in &self.blocks {
             file.write_all_at(block, number * BLOCK)?;
             bytes += u64::try_from(block.len()).unwrap_or(u64::MAX);
         }
         Ok(bytes)
-    }
-}
-
-impl Last {
-    /// Leaves the first sectors, so many as the seed says, and takes back the others; at least one of each.
-    fn tear(&self, seed: u64) -> io::Result<u64> {
-        let sectors = self.length.div_ceil(SECTOR);
-        let Some(boundaries) = sectors.checked_sub(1).filter(|boundaries| *boundaries > 0) else { return Ok(0) };
-        let left = (1 + draw(seed, self.turn) % boundaries) * SECTOR;
-        let file = files::reopen(&self.inode.pinned, files::O_RDWR)?;
-        let from = usize::try_from(left).unwrap_or(usize::MAX).min(self.before.len());
-        file.write_all_at(&self.before[from..], self.offset + left)?;
-        let end = self.offset + self.length;
-        if end > self.size && file.metadata()?.len() == end {
-            file.set_len(self.size.max(self.offset + left))?;
-        }
-        Ok(self.length - left)
     }
 }
 
@@ -186,64 +175,89 @@ mod tests {
     use super::super::tree::{ROOT, Tree};
     use super::*;
 
-    fn with_file(content: &[u8], work: impl FnOnce(&Arc<Inode>, &File, &mut Loss)) -> Vec<u8> {
+    struct Trial {
+        inode: Arc<Inode>,
+        file: File,
+        loss: Loss,
+    }
+
+    impl Trial {
+        fn write(&mut self, offset: u64, bytes: &[u8]) {
+            let length = u64::try_from(bytes.len()).unwrap();
+            self.loss.keep(&self.inode, &self.file, offset, length).unwrap();
+            self.file.write_all_at(bytes, offset).unwrap();
+            self.loss.may_tear(self.inode.number, offset, length);
+        }
+    }
+
+    /// What is left of a file.
+    fn left(content: &[u8], work: impl FnOnce(&mut Trial)) -> Vec<u8> {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("file"), content).unwrap();
         let tree = Tree::new(files::pin(folder.path()).unwrap()).unwrap();
         let (inode, _) = tree.meet(&tree.get(ROOT).unwrap(), "file".as_ref()).unwrap();
         let file = files::reopen(&inode.pinned, files::O_RDWR).unwrap();
-        work(&inode, &file, &mut Loss::new(7));
+        work(&mut Trial { inode, file, loss: Loss::default() });
         std::fs::read(folder.path().join("file")).unwrap()
     }
 
     #[test]
-    fn everything_since_the_onset_is_taken_back() {
+    fn what_was_not_synced_is_taken_back() {
         let before: Vec<u8> = (0..10_000_u32).map(|n| u8::try_from(n % 251).unwrap()).collect();
-        let after = with_file(&before, |inode, file, loss| {
+        let after = left(&before, |trial| {
             for (offset, text) in [(4090, "fire"), (9_998, "beyond the end"), (4092, "again"), (20_000, "far")] {
-                let length = u64::try_from(text.len()).unwrap();
-                loss.keep(inode, file, offset, length).unwrap();
-                file.write_all_at(text.as_bytes(), offset).unwrap();
+                trial.write(offset, text.as_bytes());
             }
-            let (bytes, numbers) = loss.take_back().unwrap();
-            assert!(bytes > 10_000 && numbers == [inode.number], "{bytes} {numbers:?}");
+            let (bytes, numbers) = trial.loss.take_back(None).unwrap();
+            assert!(bytes > 10_000 && numbers == [trial.inode.number], "{bytes} {numbers:?}");
+            assert_eq!(trial.loss.take_back(None).unwrap(), (0, Vec::new()));
         });
         assert!(after == before);
     }
 
     #[test]
-    fn the_last_write_is_torn_at_a_sector() {
-        let after = with_file(&[b'a'; 16_384], |inode, file, loss| {
-            for (offset, byte) in [(0, b'b'), (8192, b'c')] {
-                loss.keep_last(inode, file, offset, 8192).unwrap();
-                file.write_all_at(&[byte; 8192], offset).unwrap();
-            }
-            loss.take_back().unwrap();
+    fn what_was_synced_stays() {
+        let after = left(b"before", |trial| {
+            trial.write(0, b"synced");
+            trial.loss.synced(trial.inode.number);
+            trial.write(3, b"not");
+            trial.loss.take_back(Some(1)).unwrap();
         });
-        assert!(after[..8192].iter().all(|byte| *byte == b'b'));
-        let left = after[8192..].iter().take_while(|byte| **byte == b'c').count();
-        assert!(left > 0 && left < 8192 && left % 512 == 0, "{left}");
-        assert!(after[8192 + left..].iter().all(|byte| *byte == b'a'));
+        assert_eq!(after, b"synced");
+    }
+
+    #[test]
+    fn what_seemed_to_be_synced_is_synced_when_no_power_was_lost() {
+        let after = left(b"before", |trial| {
+            trial.write(0, b"seemed");
+            trial.loss.swallow(trial.inode.number);
+            trial.loss.sync_swallowed().unwrap();
+            trial.write(0, b"never ");
+            trial.loss.take_back(None).unwrap();
+        });
+        assert_eq!(after, b"seemed");
+    }
+
+    #[test]
+    fn the_last_write_is_torn_at_a_sector_and_those_before_it_are_gone() {
+        let after = left(&[b'a'; 16_384], |trial| {
+            for (offset, byte) in [(0, b'b'), (8192, b'c')] {
+                trial.write(offset, &[byte; 8192]);
+            }
+            trial.loss.take_back(Some(7)).unwrap();
+        });
+        assert!(after[..8192].iter().all(|byte| *byte == b'a'));
+        let new = after[8192..].iter().take_while(|byte| **byte == b'c').count();
+        assert!(new > 0 && new < 8192 && new % 512 == 0, "{new}");
+        assert!(after[8192 + new..].iter().all(|byte| *byte == b'a'));
     }
 
     #[test]
     fn a_torn_write_at_the_end_leaves_a_shorter_file() {
-        let after = with_file(b"", |inode, file, loss| {
-            loss.keep_last(inode, file, 0, 8192).unwrap();
-            file.write_all_at(&[b'b'; 8192], 0).unwrap();
-            loss.take_back().unwrap();
+        let after = left(b"", |trial| {
+            trial.write(0, &[b'b'; 8192]);
+            trial.loss.take_back(Some(7)).unwrap();
         });
         assert!(!after.is_empty() && after.len() < 8192 && after.len() % 512 == 0, "{}", after.len());
-    }
-
-    #[test]
-    fn what_was_synced_is_not_torn() {
-        let after = with_file(&[b'a'; 8192], |inode, file, loss| {
-            loss.keep_last(inode, file, 0, 8192).unwrap();
-            file.write_all_at(&[b'b'; 8192], 0).unwrap();
-            loss.synced(inode.number, loss.turn());
-            assert_eq!(loss.take_back().unwrap(), (0, Vec::new()));
-        });
-        assert_eq!(after, [b'b'; 8192]);
     }
 }

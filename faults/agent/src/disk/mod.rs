@@ -27,6 +27,7 @@ use thiserror::Error;
 
 use harms::Harms;
 pub(crate) use harms::draw;
+use operations::{Operations, Power};
 use places::Parts;
 use serve::Passing;
 use tree::Tree;
@@ -54,6 +55,8 @@ pub struct Setting {
     /// What may be harmed, as in `DiskTarget`; `None` is everything. All else is left to the kernel, where it can
     /// pass through by itself.
     pub targets: Vec<Option<String>>,
+    /// Whether it can lose its power: then it keeps what was overwritten and not synced, and passes everything itself.
+    pub power: bool,
 }
 
 /// Why a disk could not serve.
@@ -86,13 +89,15 @@ fn serve(raw: File, device: File, listener: UnixListener, setting: &Setting) -> 
     let tree = Arc::new(Tree::new(raw)?);
     let harms = Arc::new(Harms::start()?);
     let targets: Vec<Parts> = setting.targets.iter().map(|path| Parts::of(path.as_deref())).collect();
-    let passing = Passing::new(Arc::clone(&tree), Arc::clone(&harms), targets.clone());
+    let below = Arc::new(Operations::new(tree, setting.power.then(Power::new)));
+    let served = if setting.power { vec![Parts::of(None)] } else { targets.clone() };
+    let passing = Passing::new(Arc::clone(&below), Arc::clone(&harms), served);
     let mut config = Config::default();
     config.acl = SessionACL::All;
     config.n_threads = Some(THREADS);
     config.clone_fd = true;
     let session = Session::from_fd(passing, device.into(), SessionACL::All, config)?;
-    control::listen(listener, control::Desk::new(tree, harms, targets, session.notifier()))?;
+    control::listen(listener, control::Desk::new(below, harms, targets, session.notifier()))?;
     say_ready()?;
     session.run()
 }

@@ -7,14 +7,14 @@ use std::io;
 use std::os::unix::fs::{DirEntryExt as _, FileExt as _, FileTypeExt as _, MetadataExt as _, lchown, symlink};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use firedrill_core::harm::DiskHarm;
 use firedrill_sys::{files, namespaces};
 use fuser::{BackingId, FileAttr, FileType, INodeNo, TimeOrNow};
 
-use super::harms::{Active, draw};
+use super::harms::draw;
+use super::loss::Loss;
 use super::tree::{Inode, ROOT, Tree, number_of};
 
 /// An open file.
@@ -36,8 +36,8 @@ pub(super) struct Twist {
     pub(super) flips: Vec<u64>,
     /// Nothing is done, and success reported.
     pub(super) swallow: bool,
-    /// Who keeps what is overwritten.
-    pub(super) losses: Vec<Arc<Active>>,
+    /// What is written may be torn.
+    pub(super) tear: bool,
 }
 
 /// Whose the things are that are made.
@@ -56,9 +56,23 @@ pub(super) struct Change {
     pub(super) times: (Option<TimeOrNow>, Option<TimeOrNow>),
 }
 
+/// The power of a disk that can lose it.
+pub(super) struct Power {
+    /// Whether it is on. Operations hold the lock for as long as they take.
+    on: RwLock<bool>,
+    loss: Mutex<Loss>,
+}
+
+impl Power {
+    pub(super) fn new() -> Self {
+        Self { on: RwLock::new(true), loss: Mutex::default() }
+    }
+}
+
 /// The folder below, and what of it is open.
 pub(super) struct Operations {
     pub(super) tree: Arc<Tree>,
+    power: Option<Power>,
     opened: RwLock<BTreeMap<u64, Arc<Open>>>,
     folders: Mutex<BTreeMap<u64, Vec<Entry>>>,
     next: AtomicU64,
@@ -66,10 +80,44 @@ pub(super) struct Operations {
 }
 
 impl Operations {
-    pub(super) fn new(tree: Arc<Tree>) -> Self {
+    pub(super) fn new(tree: Arc<Tree>, power: Option<Power>) -> Self {
         let (user, group) = namespaces::own_ids();
         let (opened, folders, next) = (RwLock::default(), Mutex::default(), AtomicU64::new(1));
-        Self { tree, opened, folders, next, own: Owner { user, group } }
+        Self { tree, power, opened, folders, next, own: Owner { user, group } }
+    }
+
+    /// To be held during an operation; an error if the power is lost.
+    pub(super) fn powered(&self) -> io::Result<Option<RwLockReadGuard<'_, bool>>> {
+        let on = self.power.as_ref().map(|power| power.on.read().unwrap_or_else(PoisonError::into_inner));
+        match on {
+            Some(on) if !*on => Err(io::Error::from_raw_os_error(files::EIO)),
+            on => Ok(on),
+        }
+    }
+
+    /// What a loss of power would take back, if it can be lost.
+    pub(super) fn loss(&self) -> Option<MutexGuard<'_, Loss>> {
+        self.power.as_ref().map(|power| power.loss.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// From now on every operation fails, and what was not synced is gone; see [`Loss::take_back`].
+    pub(super) fn lose_power(&self, tear: Option<u64>) -> io::Result<(u64, Vec<u64>)> {
+        let Some(power) = &self.power else { return Err(io::Error::other("this disk cannot lose its power")) };
+        let mut on = power.on.write().unwrap_or_else(PoisonError::into_inner);
+        *on = false;
+        power.loss.lock().unwrap_or_else(PoisonError::into_inner).take_back(tear)
+    }
+
+    /// The power is back.
+    pub(super) fn regain_power(&self) {
+        if let Some(power) = &self.power {
+            *power.on.write().unwrap_or_else(PoisonError::into_inner) = true;
+        }
+    }
+
+    /// Keeps what an operation is about to overwrite.
+    fn keep_old(&self, inode: &Arc<Inode>, file: &File, offset: u64, length: u64) -> io::Result<()> {
+        self.loss().map_or(Ok(()), |mut loss| loss.keep(inode, file, offset, length))
     }
 
     pub(super) fn lookup(&self, parent: u64, name: &OsStr) -> io::Result<FileAttr> {
@@ -81,13 +129,7 @@ impl Operations {
         Ok(attributes(number, &self.tree.get(number)?.pinned.metadata()?))
     }
 
-    pub(super) fn change(
-        &self,
-        number: u64,
-        open: Option<u64>,
-        change: &Change,
-        twist: &Twist,
-    ) -> io::Result<FileAttr> {
+    pub(super) fn change(&self, number: u64, open: Option<u64>, change: &Change) -> io::Result<FileAttr> {
         let inode = self.tree.get(number)?;
         let path = inode.path();
         if let Some(mode) = change.mode {
@@ -98,14 +140,19 @@ impl Operations {
         }
         if let Some(size) = change.size {
             match open.and_then(|open| self.open_file(open).ok()) {
-                Some(open) => resize(&inode, &open.file, size, twist)?,
-                None => resize(&inode, &files::reopen(&inode.pinned, files::O_RDWR)?, size, twist)?,
+                Some(open) => self.resize(&inode, &open.file, size)?,
+                None => self.resize(&inode, &files::reopen(&inode.pinned, files::O_RDWR)?, size)?,
             }
         }
         if change.times.0.is_some() || change.times.1.is_some() {
             files::set_times(&path, file_time(change.times.0), file_time(change.times.1))?;
         }
         self.attributes(number)
+    }
+
+    fn resize(&self, inode: &Arc<Inode>, file: &File, size: u64) -> io::Result<()> {
+        self.keep_old(inode, file, size, u64::MAX - size)?;
+        file.set_len(size)
     }
 
     pub(super) fn read_link(&self, number: u64) -> io::Result<OsString> {
@@ -224,33 +271,27 @@ impl Operations {
     pub(super) fn write(&self, open: u64, offset: u64, data: &[u8], twist: &Twist) -> io::Result<u32> {
         let open = self.open_file(open)?;
         let length = u64::try_from(data.len()).map_err(io::Error::other)?;
-        for harm in &twist.losses {
-            let mut loss = harm.loss.lock().unwrap_or_else(PoisonError::into_inner);
-            if harm.how == DiskHarm::TornWrite {
-                loss.keep_last(&open.inode, &open.file, offset, length)?;
-            } else {
-                loss.keep(&open.inode, &open.file, offset, length)?;
-            }
-        }
+        self.keep_old(&open.inode, &open.file, offset, length)?;
         open.file.write_all_at(data, offset)?;
+        if twist.tear {
+            self.loss().into_iter().for_each(|mut loss| loss.may_tear(open.inode.number, offset, length));
+        }
         u32::try_from(data.len()).map_err(io::Error::other)
     }
 
     pub(super) fn sync(&self, open: u64, only_data: bool, twist: &Twist) -> io::Result<()> {
+        let open = self.open_file(open)?;
         if twist.swallow {
+            self.loss().into_iter().for_each(|mut loss| loss.swallow(open.inode.number));
             return Ok(());
         }
-        let open = self.open_file(open)?;
-        let turns = |harm: &Arc<Active>| harm.loss.lock().unwrap_or_else(PoisonError::into_inner).turn();
-        let turns: Vec<u64> = twist.losses.iter().map(turns).collect();
         if only_data {
             open.file.sync_data()?;
         } else {
             open.file.sync_all()?;
         }
-        for (harm, turn) in twist.losses.iter().zip(turns) {
-            harm.loss.lock().unwrap_or_else(PoisonError::into_inner).synced(open.inode.number, turn);
-        }
+        // The kernel lets nobody write to a file while it is synced.
+        self.loss().into_iter().for_each(|mut loss| loss.synced(open.inode.number));
         Ok(())
     }
 
@@ -258,12 +299,9 @@ impl Operations {
         if twist.swallow { Ok(()) } else { File::open(self.tree.get(number)?.path())?.sync_all() }
     }
 
-    pub(super) fn allocate(&self, open: u64, range: (u64, u64), mode: i32, twist: &Twist) -> io::Result<()> {
+    pub(super) fn allocate(&self, open: u64, range: (u64, u64), mode: i32) -> io::Result<()> {
         let open = self.open_file(open)?;
-        for harm in twist.losses.iter().filter(|harm| harm.how == DiskHarm::LostFsync) {
-            let mut loss = harm.loss.lock().unwrap_or_else(PoisonError::into_inner);
-            loss.keep(&open.inode, &open.file, range.0, range.1)?;
-        }
+        self.keep_old(&open.inode, &open.file, range.0, range.1)?;
         let signed = |number: u64| i64::try_from(number).map_err(|_| io::Error::from_raw_os_error(files::EINVAL));
         files::allocate(&open.file, mode, signed(range.0)?, signed(range.1)?)
     }
@@ -304,14 +342,6 @@ impl Operations {
     pub(super) fn room(&self) -> io::Result<files::Room> {
         files::room(&self.tree.get(ROOT)?.path())
     }
-}
-
-fn resize(inode: &Arc<Inode>, file: &File, size: u64, twist: &Twist) -> io::Result<()> {
-    for harm in twist.losses.iter().filter(|harm| harm.how == DiskHarm::LostFsync) {
-        let mut loss = harm.loss.lock().unwrap_or_else(PoisonError::into_inner);
-        loss.keep(inode, file, size, u64::MAX - size)?;
-    }
-    file.set_len(size)
 }
 
 /// Flips a bit that `drawn` chooses, if there is any.

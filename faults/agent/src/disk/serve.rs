@@ -21,7 +21,7 @@ use fuser::{
 use super::harms::{Deed, Fate, Harms};
 use super::operations::{Change, Operations, Owner, Twist};
 use super::places::Parts;
-use super::tree::{Inode, Tree};
+use super::tree::Inode;
 
 /// How long the kernel may believe what it was told of names and attributes: nobody else changes them.
 const TRUE_FOR: Duration = Duration::from_secs(3600);
@@ -78,8 +78,7 @@ impl About {
 }
 
 impl Passing {
-    pub(super) fn new(tree: Arc<Tree>, harms: Arc<Harms>, targets: Vec<Parts>) -> Self {
-        let below = Arc::new(Operations::new(tree));
+    pub(super) fn new(below: Arc<Operations>, harms: Arc<Harms>, targets: Vec<Parts>) -> Self {
         Self { below, harms, targets, kernel_passes: Arc::default(), cached: Arc::default() }
     }
 
@@ -103,12 +102,15 @@ impl Passing {
         let About { op, bytes, only_reads, attributes, .. } = about;
         let deed = Deed { op, place: &place, bytes, grows, only_reads, attributes };
         self.harms.meet(&deed, |fate, pass| {
-            let Fate { fail, holds, flips, swallow, losses } = fate;
-            let twist = Twist { flips, swallow, losses };
+            let Fate { fail, holds, flips, swallow, tear } = fate;
+            let twist = Twist { flips, swallow, tear };
             let below = Arc::clone(&self.below);
             let act = move || match fail {
                 Some(number) => reply.refuse(Errno::from_i32(number)),
-                None => work(&below, &twist, reply),
+                None => match below.powered() {
+                    Ok(_on) => work(&below, &twist, reply),
+                    Err(error) => reply.refuse(error.into()),
+                },
             };
             match pass.held() {
                 None => act(),
@@ -276,9 +278,9 @@ impl Filesystem for Passing {
             let now = self.below.attributes(number.0).map_or(0, |attributes| attributes.size);
             size.is_some_and(|size| size > now)
         };
-        self.through(about, None, &grows, reply, move |below, twist, reply| {
+        self.through(about, None, &grows, reply, move |below, _, reply| {
             let open = open.map(|open| open.0);
-            give_attributes(reply, below.change(number.0, open, &change, twist));
+            give_attributes(reply, below.change(number.0, open, &change));
         });
     }
 
@@ -527,8 +529,8 @@ impl Filesystem for Passing {
         reply: ReplyEmpty,
     ) {
         let grows = || offset.saturating_add(length) > self.size(open.0);
-        self.through(About::new(DiskOp::Truncate, number), None, &grows, reply, move |below, twist, reply| {
-            give_end(reply, below.allocate(open.0, (offset, length), mode, twist));
+        self.through(About::new(DiskOp::Truncate, number), None, &grows, reply, move |below, _, reply| {
+            give_end(reply, below.allocate(open.0, (offset, length), mode));
         });
     }
 }

@@ -179,6 +179,7 @@ impl Lab {
 
     /// Whether every node's home is on a volume of its own, so that its power can be cut.
     pub(super) fn has_volumes(&self) -> bool {
+        // A disk that can be harmed can lose its power, too.
         self.request.needs.deeds.contains(&Deed::LosePower) && !self.has_disks()
     }
 
@@ -192,7 +193,11 @@ impl Lab {
             return Ok(None);
         }
         let program = preflight::find_agent().map_err(|missing| io::Error::other(missing.what))?;
-        Ok(Some(DiskConfig { program, targets: self.request.needs.disk.clone() }))
+        Ok(Some(DiskConfig {
+            program,
+            targets: self.request.needs.disk.clone(),
+            power: self.request.needs.deeds.contains(&Deed::LosePower),
+        }))
     }
 
     fn clocks(&self) -> Option<Clocks> {

@@ -70,6 +70,8 @@ pub(crate) struct DiskConfig {
     pub(crate) program: PathBuf,
     /// What may be harmed, as in `DiskTarget`; `None` is everything.
     pub(crate) targets: BTreeSet<Option<String>>,
+    /// Whether they can lose their power.
+    pub(crate) power: bool,
 }
 
 /// A node of the lab.

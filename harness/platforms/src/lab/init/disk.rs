@@ -38,6 +38,7 @@ pub(super) fn start(config: &DiskConfig, name: &str, log: File) -> io::Result<i3
         at,
         socket: socket_path(name),
         targets: config.targets.iter().cloned().collect(),
+        power: config.power,
     };
     let setting = serde_json::to_string(&setting).map_err(io::Error::other)?;
     let argv = [config.program.to_string_lossy().into_owned(), ARGUMENT.to_owned(), setting];
