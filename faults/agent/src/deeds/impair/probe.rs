@@ -240,8 +240,13 @@ mod tests {
             (140_000, 140_000, Presence::Absent),
             (95_000, 9_000_000, Presence::Absent),
         ] {
-            let found = Found { rate: Some(Rate { whole, usual }), ..found(40, 0) };
+            let offered = Some(Rate { whole: 1_000_000, usual: 1_000_000 });
+            let found = Found { rate: Some(Rate { whole, usual }), offered, ..found(40, 0) };
             assert_eq!(judge(&asked, &found).presence, want, "{whole} {usual}");
         }
+        // A sender that is as slow as the limit shows nothing.
+        let slow = Some(Rate { whole: 95_000, usual: 100_000 });
+        let found = Found { rate: slow, offered: slow, ..found(40, 0) };
+        assert_eq!(judge(&asked, &found).presence, Presence::Absent);
     }
 }
