@@ -1,5 +1,5 @@
 //! The agent's own write-ahead journal: how to undo each action, on disk before it is applied, and when it was in force.
-//! It is for whoever comes after an agent that died together with its guard: the next agent of the run, or `firedrill heal`.
+//! It is for whoever comes after an agent that died together with its guard: the next agent of the run.
 //!
 //! One file for each agent: a header line, then one line an entry, each with a CRC-32, in a file preallocated with zeros so
 //! that a disk which an action fills cannot keep an undo from being written. Locked while its agent lives.
