@@ -43,13 +43,19 @@ pub struct FaultPlan {
     pub words: String,
 }
 
-/// How many nodes these faults impair together. A named process of a node counts as a node, unless all of that node is
-/// impaired already.
+/// How many nodes these faults impair together, as [`counted`].
 pub fn impaired<'a>(plans: impl IntoIterator<Item = &'a FaultPlan>) -> usize {
-    let all: BTreeSet<&(NodeName, Option<ProcessName>)> = plans.into_iter().flat_map(|plan| &plan.impairs).collect();
+    counted(plans.into_iter().flat_map(|plan| &plan.impairs)).len()
+}
+
+/// What counts of what is impaired: a named process of a node counts as a node, unless all of that node is impaired.
+pub fn counted<'a>(
+    impaired: impl IntoIterator<Item = &'a (NodeName, Option<ProcessName>)>,
+) -> Vec<&'a (NodeName, Option<ProcessName>)> {
+    let all: BTreeSet<&(NodeName, Option<ProcessName>)> = impaired.into_iter().collect();
     let whole: BTreeSet<&NodeName> =
         all.iter().filter(|(_, process)| process.is_none()).map(|(node, _)| node).collect();
-    all.iter().filter(|(node, process)| process.is_none() || !whole.contains(node)).count()
+    all.iter().filter(|(node, process)| process.is_none() || !whole.contains(node)).copied().collect()
 }
 
 /// Why a fault cannot be planned on this view.
@@ -129,4 +135,17 @@ pub struct FaultEntry {
     /// Reads its own keys (`id`, `kind`, `on`, `at`, `after`, `for` are already taken). Takes every key it
     /// knows before it returns, also after a mistake, because what is left is reported as unknown. `None` after noting one.
     pub parse: fn(&mut Fields<'_, '_>) -> Option<Box<dyn Fault>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_of_a_node_that_is_impaired_as_a_whole_does_not_count() {
+        let process = Some(ProcessName("postgres".to_owned()));
+        let impaired = [("n1", None), ("n1", process.clone()), ("n2", process)];
+        let impaired = impaired.map(|(node, process)| (NodeName::new(node), process));
+        assert_eq!(counted(&impaired), [&impaired[0], &impaired[2]]);
+    }
 }

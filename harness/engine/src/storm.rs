@@ -8,7 +8,7 @@ use std::time::Duration;
 use firedrill_core::action::Action;
 use firedrill_core::cluster::{ClusterView, NodeName, ProcessName, resolve};
 use firedrill_core::event::{Event, Moment, Phase};
-use firedrill_core::fault::{FaultPlan, Hold, PlanInput};
+use firedrill_core::fault::{FaultPlan, Hold, PlanInput, counted};
 use firedrill_core::platform::Dialer;
 use firedrill_core::scenario::{FaultSpec, Scenario, Start};
 use firedrill_core::seed::Seed;
@@ -208,11 +208,12 @@ impl Storm {
         for one in &plan.impairs {
             *after.entry(one.clone()).or_default() += 1;
         }
-        if after.len() > usize::try_from(limit).unwrap_or(usize::MAX) {
-            let names: Vec<String> = after.keys().map(|(node, process)| named(node, process.as_ref())).collect();
+        let counted = counted(after.keys());
+        if counted.len() > usize::try_from(limit).unwrap_or(usize::MAX) {
+            let names: Vec<String> = counted.iter().map(|(node, process)| named(node, process.as_ref())).collect();
             return Err(format!(
                 "it would impair {} at once ({}), and [safety] max-impaired is {limit}",
-                after.len(),
+                counted.len(),
                 names.join(", ")
             ));
         }

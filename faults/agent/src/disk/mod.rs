@@ -4,12 +4,16 @@
 //! It is started before the servers are and ends with the lab. Everything that fails dirty is kept out of the agent that
 //! way: when the agent dies its connections close, and the disk goes back to passing through.
 
+mod attributes;
 pub mod control;
+mod folders;
 mod harms;
 mod held;
 mod loss;
 mod operations;
+mod passing;
 pub(crate) mod places;
+mod replies;
 mod serve;
 mod tree;
 pub mod trial;
@@ -28,8 +32,8 @@ use thiserror::Error;
 use harms::Harms;
 pub(crate) use harms::draw;
 use operations::{Operations, Power};
+use passing::Passing;
 use places::Parts;
-use serve::Passing;
 use tree::Tree;
 
 /// The argument by which the program becomes a disk. A [`Setting`] as JSON follows.

@@ -2,20 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{DirEntryExt as _, FileExt as _, FileTypeExt as _, MetadataExt as _, lchown, symlink};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, lchown, symlink};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use firedrill_sys::{files, namespaces};
-use fuser::{BackingId, FileAttr, FileType, INodeNo, TimeOrNow};
+use fuser::{BackingId, FileAttr};
 
+use super::attributes::{Change, attributes, file_time};
+use super::folders::Folders;
 use super::harms::draw;
 use super::loss::Loss;
-use super::tree::{Inode, ROOT, Tree, number_of};
+use super::tree::{Inode, ROOT, Tree};
 
 /// An open file.
 #[derive(Debug)]
@@ -25,9 +26,6 @@ pub(super) struct Open {
     /// Kept for as long as the kernel may pass through to it.
     pub(super) _backing: Option<Arc<BackingId>>,
 }
-
-/// An entry of an open folder: its number, kind and name.
-type Entry = (u64, FileType, OsString);
 
 /// What becomes of an operation that was let through, beside what it does.
 #[derive(Default)]
@@ -45,15 +43,6 @@ pub(super) struct Twist {
 pub(super) struct Owner {
     pub(super) user: u32,
     pub(super) group: u32,
-}
-
-/// New attributes; `None` stays as it is.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Change {
-    pub(super) mode: Option<u32>,
-    pub(super) owner: (Option<u32>, Option<u32>),
-    pub(super) size: Option<u64>,
-    pub(super) times: (Option<TimeOrNow>, Option<TimeOrNow>),
 }
 
 /// The power of a disk that can lose it.
@@ -74,7 +63,7 @@ pub(super) struct Operations {
     pub(super) tree: Arc<Tree>,
     power: Option<Power>,
     opened: RwLock<BTreeMap<u64, Arc<Open>>>,
-    folders: Mutex<BTreeMap<u64, Vec<Entry>>>,
+    pub(super) folders: Folders,
     next: AtomicU64,
     own: Owner,
 }
@@ -82,7 +71,7 @@ pub(super) struct Operations {
 impl Operations {
     pub(super) fn new(tree: Arc<Tree>, power: Option<Power>) -> Self {
         let (user, group) = namespaces::own_ids();
-        let (opened, folders, next) = (RwLock::default(), Mutex::default(), AtomicU64::new(1));
+        let (opened, folders, next) = (RwLock::default(), Folders::default(), AtomicU64::new(1));
         Self { tree, power, opened, folders, next, own: Owner { user, group } }
     }
 
@@ -306,39 +295,6 @@ impl Operations {
         files::allocate(&open.file, mode, signed(range.0)?, signed(range.1)?)
     }
 
-    pub(super) fn open_folder(&self) -> u64 {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        self.folders.lock().unwrap_or_else(PoisonError::into_inner).insert(number, Vec::new());
-        number
-    }
-
-    pub(super) fn close_folder(&self, open: u64) {
-        drop(self.folders.lock().unwrap_or_else(PoisonError::into_inner).remove(&open));
-    }
-
-    /// Gives the entries of a folder from the `offset`-th on, until `take` has enough; they are read anew from the first.
-    pub(super) fn list(
-        &self,
-        number: u64,
-        open: u64,
-        offset: u64,
-        mut take: impl FnMut(u64, u64, FileType, &OsStr) -> bool,
-    ) -> io::Result<()> {
-        if offset == 0 {
-            let entries = entries(&*self.tree.get(number)?)?;
-            self.folders.lock().unwrap_or_else(PoisonError::into_inner).insert(open, entries);
-        }
-        let folders = self.folders.lock().unwrap_or_else(PoisonError::into_inner);
-        let entries = folders.get(&open).ok_or_else(|| io::Error::from_raw_os_error(files::EBADF))?;
-        let skipped = usize::try_from(offset).unwrap_or(usize::MAX);
-        for ((number, kind, name), next) in entries.iter().skip(skipped).zip(offset + 1..) {
-            if take(*number, next, *kind, name) {
-                break;
-            }
-        }
-        Ok(())
-    }
-
     pub(super) fn room(&self) -> io::Result<files::Room> {
         files::room(&self.tree.get(ROOT)?.path())
     }
@@ -349,70 +305,5 @@ pub(super) fn flip(bytes: &mut [u8], drawn: u64) {
     let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
     if let Some(place) = drawn.checked_rem(length).and_then(|place| usize::try_from(place).ok()) {
         bytes[place] ^= 1 << (draw(drawn, 1) % 8);
-    }
-}
-
-fn entries(folder: &Inode) -> io::Result<Vec<Entry>> {
-    let mut entries = vec![
-        (folder.number, FileType::Directory, OsString::from(".")),
-        (folder.number, FileType::Directory, OsString::from("..")),
-    ];
-    for entry in fs::read_dir(folder.path())? {
-        let entry = entry?;
-        entries.push((entry.ino(), kind(entry.file_type()?), entry.file_name()));
-    }
-    Ok(entries)
-}
-
-fn file_time(time: Option<TimeOrNow>) -> files::FileTime {
-    match time {
-        None => files::FileTime::Keep,
-        Some(TimeOrNow::Now) => files::FileTime::Now,
-        Some(TimeOrNow::SpecificTime(time)) => {
-            files::FileTime::At(time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO))
-        }
-    }
-}
-
-fn kind(of: fs::FileType) -> FileType {
-    if of.is_dir() {
-        FileType::Directory
-    } else if of.is_symlink() {
-        FileType::Symlink
-    } else if of.is_socket() {
-        FileType::Socket
-    } else if of.is_fifo() {
-        FileType::NamedPipe
-    } else if of.is_block_device() {
-        FileType::BlockDevice
-    } else if of.is_char_device() {
-        FileType::CharDevice
-    } else {
-        FileType::RegularFile
-    }
-}
-
-fn attributes(number: u64, metadata: &Metadata) -> FileAttr {
-    let small = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
-    let time = |seconds: i64, nanos: i64| -> SystemTime {
-        let (seconds, nanos) = (u64::try_from(seconds).unwrap_or(0), u32::try_from(nanos).unwrap_or(0));
-        UNIX_EPOCH + Duration::new(seconds, nanos)
-    };
-    FileAttr {
-        ino: INodeNo(if number == ROOT { ROOT } else { number_of(metadata) }),
-        size: metadata.len(),
-        blocks: metadata.blocks(),
-        atime: time(metadata.atime(), metadata.atime_nsec()),
-        mtime: time(metadata.mtime(), metadata.mtime_nsec()),
-        ctime: time(metadata.ctime(), metadata.ctime_nsec()),
-        crtime: UNIX_EPOCH,
-        kind: kind(metadata.file_type()),
-        perm: u16::try_from(metadata.mode() & 0o7777).unwrap_or(0),
-        nlink: small(metadata.nlink()),
-        uid: metadata.uid(),
-        gid: metadata.gid(),
-        rdev: small(metadata.rdev()),
-        blksize: small(metadata.blksize()),
-        flags: 0,
     }
 }

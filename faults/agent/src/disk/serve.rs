@@ -1,223 +1,35 @@
 //! The kernel's requests: each meets the harms in force, and is then done below, fails, or waits, answered by another
 //! thread.
 
-use std::collections::BTreeSet;
-use std::ffi::{OsStr, OsString};
-use std::fs::{self, File};
+use std::ffi::OsStr;
+use std::fs;
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+use std::time::SystemTime;
 
 use firedrill_core::harm::DiskOp;
 use firedrill_sys::files;
 use fuser::{
-    BackingId, BsdFileFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo,
-    InitFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
-    ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    BsdFileFlags, Errno, FileHandle, FileType, Filesystem, FopenFlags, INodeNo, InitFlags, KernelConfig, LockOwner,
+    OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyOpen,
+    ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 
-use super::harms::{Deed, Fate, Harms};
-use super::operations::{Change, Operations, Owner, Twist};
-use super::places::Parts;
-use super::tree::Inode;
+use super::attributes::Change;
+use super::operations::Owner;
+use super::passing::{About, Passing};
+use super::replies::{GENERATION, TRUE_FOR, give_attributes, give_end, give_entry, nobody};
 
-/// How long the kernel may believe what it was told of names and attributes: nobody else changes them.
-const TRUE_FOR: Duration = Duration::from_secs(3600);
 /// The largest write, in bytes.
 const LARGEST_WRITE: u32 = 1 << 20;
 /// Reads ahead that may wait at once, so that stalled ones do not keep others from the disk.
 const BACKGROUND: u16 = 1024;
-/// Numbers are never given to another file while the kernel knows them.
-const GENERATION: Generation = Generation(0);
 
-/// A reply that can be an error.
-trait Refuse: Send + 'static {
-    fn refuse(self, error: Errno);
-}
-
-macro_rules! refuse {
-    ($($reply:ty),*) => {
-        $(impl Refuse for $reply {
-            fn refuse(self, error: Errno) {
-                self.error(error);
-            }
-        })*
-    };
-}
-
-refuse!(ReplyAttr, ReplyCreate, ReplyData, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyWrite);
-
-/// The file system.
-pub(super) struct Passing {
-    below: Arc<Operations>,
-    harms: Arc<Harms>,
-    /// What may be harmed; the kernel passes through by itself to all else.
-    targets: Vec<Parts>,
-    kernel_passes: Arc<AtomicBool>,
-    /// Files whose data the kernel keeps, which it does for as long as it knows them.
-    cached: Arc<Mutex<BTreeSet<u64>>>,
-}
-
-/// What an operation is, for the harms.
-#[derive(Clone, Copy)]
-struct About {
-    op: DiskOp,
-    /// The file, or the folder it is in.
-    number: u64,
-    bytes: u64,
-    only_reads: bool,
-    attributes: bool,
-}
-
-impl About {
-    const fn new(op: DiskOp, number: INodeNo) -> Self {
-        Self { op, number: number.0, bytes: 0, only_reads: false, attributes: false }
-    }
-}
-
-impl Passing {
-    pub(super) fn new(below: Arc<Operations>, harms: Arc<Harms>, targets: Vec<Parts>) -> Self {
-        Self { below, harms, targets, kernel_passes: Arc::default(), cached: Arc::default() }
-    }
-
-    fn place(&self, number: u64, name: Option<&OsStr>) -> Vec<OsString> {
-        let found = self.below.tree.get(number).map(|inode| self.below.tree.place(&inode));
-        let mut place = found.unwrap_or_default();
-        place.extend(name.map(OsStr::to_owned));
-        place
-    }
-
-    /// Has the operation meet the harms, and `work` done when nothing holds it.
-    fn through<R: Refuse>(
-        &self,
-        about: About,
-        name: Option<&OsStr>,
-        grows: &dyn Fn() -> bool,
-        reply: R,
-        work: impl FnOnce(&Operations, &Twist, R) + Send + 'static,
-    ) {
-        let place = || self.place(about.number, name);
-        let About { op, bytes, only_reads, attributes, .. } = about;
-        let deed = Deed { op, place: &place, bytes, grows, only_reads, attributes };
-        self.harms.meet(&deed, |fate, pass| {
-            let Fate { fail, holds, flips, swallow, tear } = fate;
-            let twist = Twist { flips, swallow, tear };
-            let below = Arc::clone(&self.below);
-            let act = move || match fail {
-                Some(number) => reply.refuse(Errno::from_i32(number)),
-                None => match below.powered() {
-                    Ok(_on) => work(&below, &twist, reply),
-                    Err(error) => reply.refuse(error.into()),
-                },
-            };
-            match pass.held() {
-                None => act(),
-                Some(held) => held.add(holds, act),
-            }
-        });
-    }
-
-    /// Whether the kernel may pass through to a file. Decided once for as long as it knows the file: it refuses to mix.
-    fn may_pass(&self, inode: &Inode) -> bool {
-        if !self.kernel_passes.load(Ordering::Relaxed) {
-            return false;
-        }
-        let mut cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
-        if cached.contains(&inode.number) {
-            return false;
-        }
-        let place = self.below.tree.place(inode);
-        let may = !self.targets.iter().any(|target| target.cover(&place));
-        if !may {
-            cached.insert(inode.number);
-        }
-        may
-    }
-
-    /// What the kernel passes through to: the same for all who have the file open.
-    fn backing(
-        &self,
-        inode: &Inode,
-        file: &File,
-        register: impl FnOnce(&File) -> io::Result<BackingId>,
-    ) -> Option<Arc<BackingId>> {
-        let mut kept = inode.backing.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(backing) = kept.upgrade() {
-            return Some(backing);
-        }
-        if !self.may_pass(inode) {
-            return None;
-        }
-        if let Ok(backing) = register(file) {
-            let backing = Arc::new(backing);
-            *kept = Arc::downgrade(&backing);
-            return Some(backing);
-        }
-        // Not root, or a file system that cannot be passed to: everything goes by this process from now on.
-        self.kernel_passes.store(false, Ordering::Relaxed);
-        self.cached.lock().unwrap_or_else(PoisonError::into_inner).insert(inode.number);
-        None
-    }
-
-    fn size(&self, open: u64) -> u64 {
-        self.below.open_file(open).and_then(|open| open.file.metadata()).map_or(0, |metadata| metadata.len())
-    }
-
-    /// Whether a write needs room that the file does not have yet.
-    fn needs_room(&self, open: u64, end: u64) -> bool {
-        use std::os::unix::fs::MetadataExt as _;
-        let metadata = self.below.open_file(open).and_then(|open| open.file.metadata());
-        metadata.map_or(true, |metadata| end > metadata.len() || metadata.blocks() * 512 < metadata.len())
-    }
-}
-
-/// A folder's own operations on one of its names.
+/// Whose the things are that a request makes.
 fn owner(request: &Request) -> Owner {
     Owner { user: request.uid(), group: request.gid() }
-}
-
-fn give_entry(reply: ReplyEntry, found: io::Result<FileAttr>) {
-    match found {
-        Ok(attributes) => reply.entry(&TRUE_FOR, &attributes, GENERATION),
-        Err(error) => reply.error(error.into()),
-    }
-}
-
-fn give_attributes(reply: ReplyAttr, found: io::Result<FileAttr>) {
-    match found {
-        Ok(attributes) => reply.attr(&TRUE_FOR, &attributes),
-        Err(error) => reply.error(error.into()),
-    }
-}
-
-fn give_end(reply: ReplyEmpty, done: io::Result<()>) {
-    match done {
-        Ok(()) => reply.ok(),
-        Err(error) => reply.error(error.into()),
-    }
-}
-
-/// By number 0 the kernel remembers that a name is not there.
-fn nobody() -> FileAttr {
-    FileAttr {
-        ino: INodeNo(0),
-        size: 0,
-        blocks: 0,
-        atime: UNIX_EPOCH,
-        mtime: UNIX_EPOCH,
-        ctime: UNIX_EPOCH,
-        crtime: UNIX_EPOCH,
-        kind: FileType::RegularFile,
-        perm: 0,
-        nlink: 0,
-        uid: 0,
-        gid: 0,
-        rdev: 0,
-        blksize: 0,
-        flags: 0,
-    }
 }
 
 impl Filesystem for Passing {
@@ -475,19 +287,20 @@ impl Filesystem for Passing {
     }
 
     fn opendir(&self, _request: &Request, _number: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        reply.opened(FileHandle(self.below.open_folder()), FopenFlags::empty());
+        reply.opened(FileHandle(self.below.folders.open()), FopenFlags::empty());
     }
 
     fn readdir(&self, _request: &Request, number: INodeNo, open: FileHandle, offset: u64, mut reply: ReplyDirectory) {
         let add = |number: u64, next: u64, kind: FileType, name: &OsStr| reply.add(INodeNo(number), next, kind, name);
-        match self.below.list(number.0, open.0, offset, add) {
+        let folder = self.below.tree.get(number.0);
+        match folder.and_then(|folder| self.below.folders.list(&folder, open.0, offset, add)) {
             Ok(()) => reply.ok(),
             Err(error) => reply.error(error.into()),
         }
     }
 
     fn releasedir(&self, _request: &Request, _number: INodeNo, open: FileHandle, _flags: OpenFlags, reply: ReplyEmpty) {
-        self.below.close_folder(open.0);
+        self.below.folders.close(open.0);
         reply.ok();
     }
 
@@ -532,18 +345,5 @@ impl Filesystem for Passing {
         self.through(About::new(DiskOp::Truncate, number), None, &grows, reply, move |below, _, reply| {
             give_end(reply, below.allocate(open.0, (offset, length), mode));
         });
-    }
-}
-
-impl Passing {
-    /// The same file system, for an operation that may wait.
-    fn share(&self) -> Self {
-        Self {
-            below: Arc::clone(&self.below),
-            harms: Arc::clone(&self.harms),
-            targets: self.targets.clone(),
-            kernel_passes: Arc::clone(&self.kernel_passes),
-            cached: Arc::clone(&self.cached),
-        }
     }
 }

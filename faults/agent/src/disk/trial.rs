@@ -127,29 +127,29 @@ impl Hands {
         let length = u64::try_from(self.trial.bytes).map_err(io::Error::other)?;
         let data = vec![u8::try_from(round % 251).unwrap_or(0) | 1; self.trial.bytes];
         let offset = (round % 16) * length;
-        if let Some(file) = &self.file {
-            let again = self.trial.rare && !round.is_multiple_of(SELDOM);
-            let written = if again && !self.wants(DiskOp::Write) && !self.wants(DiskOp::Read) {
-                false
-            } else {
-                self.act(DiskOp::Write, || file.write_all_at(&data, offset).map(|()| true))?
-            };
-            if self.wants(DiskOp::Fsync) && !(again && written) {
-                self.act(DiskOp::Fsync, || file.sync_data().map(|()| true))?;
-            }
-            if self.wants(DiskOp::Read) && written {
-                self.act(DiskOp::Read, || {
-                    let mut back = vec![0; data.len()];
-                    files::open_direct(&path)?.read_exact_at(&mut back, offset)?;
-                    Ok(back == data)
-                })?;
-            }
-            if self.wants(DiskOp::Truncate) {
-                self.act(DiskOp::Truncate, || file.set_len(offset + length + 1).map(|()| true))?;
-            }
-            if self.wants(DiskOp::Open) {
-                self.act(DiskOp::Open, || files::open_direct(&path).map(|_| true))?;
-            }
+        // Where none can be made there is none to do anything else with: that it is not there would be all it shows.
+        let Some(file) = &self.file else { return Ok(()) };
+        let again = self.trial.rare && !round.is_multiple_of(SELDOM);
+        let written = if again && !self.wants(DiskOp::Write) && !self.wants(DiskOp::Read) {
+            false
+        } else {
+            self.act(DiskOp::Write, || file.write_all_at(&data, offset).map(|()| true))?
+        };
+        if self.wants(DiskOp::Fsync) && !(again && written) {
+            self.act(DiskOp::Fsync, || file.sync_data().map(|()| true))?;
+        }
+        if self.wants(DiskOp::Read) && written {
+            self.act(DiskOp::Read, || {
+                let mut back = vec![0; data.len()];
+                files::open_direct(&path)?.read_exact_at(&mut back, offset)?;
+                Ok(back == data)
+            })?;
+        }
+        if self.wants(DiskOp::Truncate) {
+            self.act(DiskOp::Truncate, || file.set_len(offset + length + 1).map(|()| true))?;
+        }
+        if self.wants(DiskOp::Open) {
+            self.act(DiskOp::Open, || files::open_direct(&path).map(|_| true))?;
         }
         if self.wants(DiskOp::Rename) {
             self.act(DiskOp::Rename, || fs::rename(&path, &self.other).map(|()| true))?;
