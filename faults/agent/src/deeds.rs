@@ -48,6 +48,8 @@ pub struct Scene<'a> {
     pub held: &'a [ProcessRef],
     /// How long the action is to be held at most, in nanoseconds.
     pub hold: Option<u64>,
+    /// Whether what is done at once is to be done by half only, see [`crate::sabotage`].
+    pub by_half: bool,
 }
 
 /// What the agent has in its hands while an action is in force.

@@ -164,7 +164,8 @@ impl Holder {
     fn take(&mut self, undo: &Undo, hold: Option<u64>) -> Result<(Box<dyn Grip>, u64), Refusal> {
         let work = sabotage::work(self.sabotage, &undo.action)?;
         let stopped = self.stopped_but(&undo.tag);
-        let mut scene = Scene { world: &self.world, guard: &mut self.guard, held: &stopped, hold };
+        let by_half = self.sabotage == Some(Sabotage::HalfWay);
+        let mut scene = Scene { world: &self.world, guard: &mut self.guard, held: &stopped, hold, by_half };
         work.apply(&mut scene, undo).map_err(|refusal| match work.undo(&self.world, undo, &stopped) {
             Ok(()) => refusal,
             Err(second) => Refusal {

@@ -24,7 +24,7 @@ pub enum Sabotage {
     Nothing,
     /// It is done to the next node instead of each that it names, and to the first instead of the last.
     WrongNode,
-    /// It is undone at half of its hold, and nobody is told.
+    /// It is undone at half of its hold, and nobody is told; what is done at once is done by half.
     HalfWay,
 }
 

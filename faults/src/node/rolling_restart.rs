@@ -60,8 +60,9 @@ impl Fault for RollingRestart {
             return Err(PlanError(format!("a turn of {every} is too short for a node that is down for {down}")));
         }
         if every.saturating_mul(count) > hold {
-            let need = human(every.saturating_mul(count));
-            return Err(PlanError(format!("{count} nodes, one every {}, take {need}: hold it longer", human(every))));
+            let (need, every) = (human(every.saturating_mul(count)), human(every));
+            let nodes = if count == 1 { "node" } else { "nodes" };
+            return Err(PlanError(format!("{count} {nodes}, one every {every}, take {need}: hold it longer")));
         }
         let writes = |node: &&NodeName| input.view.node(node).is_some_and(|seen| seen.read_write);
         let (last, first): (Vec<&NodeName>, Vec<&NodeName>) = input.targets.iter().partition(writes);

@@ -159,17 +159,24 @@ pub fn descendants(pid: i32) -> Vec<i32> {
     found.split_off(1)
 }
 
-/// How long a process's threads have run, and have waited for a processor, in nanoseconds since they began; `None` when it
-/// is gone, or this kernel does not count that.
-pub fn wanted_processor(pid: i32) -> Option<(u64, u64)> {
-    let mut sum = (0, 0);
-    for task in fs::read_dir(format!("/proc/{pid}/task")).ok()? {
+/// How long a process's threads have run, in nanoseconds since they began; `None` when it is gone, or this kernel does not
+/// count that. Source: `schedstat` in the kernel's documentation of the scheduler's statistics.
+pub fn ran_nanos(pid: i32) -> Option<u64> {
+    let of_task = |task: io::Result<fs::DirEntry>| {
         let text = fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
-        let mut numbers = text.split_ascii_whitespace().map(str::parse::<u64>);
-        let (ran, waited) = (numbers.next()?.ok()?, numbers.next()?.ok()?);
-        sum = (sum.0 + ran, sum.1 + waited);
-    }
-    Some(sum)
+        text.split_ascii_whitespace().next()?.parse::<u64>().ok()
+    };
+    fs::read_dir(format!("/proc/{pid}/task")).ok()?.map(of_task).sum()
+}
+
+/// Whether a thread of a process runs or waits for a processor now (`R`); `None` when it is gone.
+pub fn wants_processor(pid: i32) -> Option<bool> {
+    let mut tasks = fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+    Some(tasks.any(|task| {
+        let text = task.and_then(|task| fs::read(task.path().join("stat"))).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        text.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('R'))
+    }))
 }
 
 /// How many bytes a process has handed to the kernel to write; `None` when it is gone or hidden.

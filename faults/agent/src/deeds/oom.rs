@@ -84,7 +84,13 @@ impl Work for Oom {
             }
         }
         let cgroups: Vec<PathBuf> = vec![group.clone()];
-        let order = Order { netns: None, cgroups, take: Take::AllMemory { group, most: limit } };
+        let take = if scene.by_half {
+            let memory = Group(group).memory().map_err(|error| Refusal::system(format!("memory of {node}"), &error))?;
+            Take::Memory(limit.saturating_sub(memory.kept) / 2)
+        } else {
+            Take::AllMemory { group, most: limit }
+        };
+        let order = Order { netns: None, cgroups, take };
         let hog = Hog::start(&order);
         // Read first: whatever else there is to do, the deed is done.
         let from = clock::boottime_nanos();

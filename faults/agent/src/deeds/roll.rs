@@ -74,10 +74,14 @@ impl Work for Roll {
             let since = world.since(&undo.tag);
             let due = since.map(|from| round.begun(clock::boottime_nanos().saturating_sub(from)));
             let look = || look(world, round.nodes, &undo.processes);
-            if let Some(due) = due {
-                // The node whose turn it is takes its time to end.
+            if let (Some(due), Some(from)) = (due, since) {
+                // The node whose turn it is takes its time to end, but no longer than its turn lasts: after that it may
+                // have ended for another reason.
+                let turn = round.every.saturating_mul(u32::try_from(due).unwrap_or(u32::MAX));
+                let left = turn.saturating_sub(Duration::from_nanos(clock::boottime_nanos().saturating_sub(from)));
+                let left = if due == round.nodes.len() { ENDING } else { left.min(ENDING) };
                 let ended = || look().map(|seen| judge(&seen, Some(due)).presence == Presence::Full);
-                let _in_time = clock::until(ENDING, LOOKS, || ended().unwrap_or(true).then_some(())).is_some();
+                let _in_time = clock::until(left, LOOKS, || ended().unwrap_or(true).then_some(())).is_some();
             }
             Ok(judge(&look()?, due))
         });

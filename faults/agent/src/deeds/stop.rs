@@ -49,14 +49,15 @@ impl Work for Stop {
     fn probe(&self, _ends: &Ends, world: &World, undo: &Undo) -> Effect {
         let looked = target(&undo.action).and_then(|(node, _)| {
             // What has been asked to end takes its time. Whether it has is seen in /proc alone.
-            if world.since(&undo.tag).is_some() {
+            let asked = world.since(&undo.tag).is_some();
+            if asked {
                 let nobody = || world.processes(node, None).is_ok_and(|found| found.is_empty()).then_some(());
                 let _in_time = clock::until(ENDING, LOOKS, nobody).is_some();
             }
-            Ok((node, world.processes(node, None)?))
+            Ok((node, asked, world.processes(node, None)?))
         });
         match looked {
-            Ok((node, running)) => judge(node, &undo.processes, &running),
+            Ok((node, asked, running)) => judge(node, asked, &undo.processes, &running),
             Err(refusal) => Effect { presence: Presence::Unknown, evidence: refusal.what },
         }
     }
@@ -151,11 +152,13 @@ impl Grip for Stopped {
     }
 }
 
-fn judge(node: &NodeName, recorded: &[ProcessRef], running: &[Process]) -> Effect {
+/// Nothing may run. A node that was asked to end may be on its way; of any other, servers end a process of theirs now and
+/// then (a backend whose client has gone).
+fn judge(node: &NodeName, asked: bool, recorded: &[ProcessRef], running: &[Process]) -> Effect {
     let left = recorded.iter().filter(|known| running.iter().any(|one| world::reference(one) == **known)).count();
     let presence = if running.is_empty() {
         Presence::Full
-    } else if left > 0 && left < recorded.len() && running.len() == left {
+    } else if asked && left > 0 && left < recorded.len() && running.len() == left {
         Presence::Partial
     } else {
         Presence::Absent
@@ -175,13 +178,14 @@ mod tests {
     fn a_stop_is_judged_by_who_runs() {
         let process = |pid| Process { pid, parent: 1, start: 1, name: "a".to_owned(), state: State::Alive };
         let recorded: Vec<ProcessRef> = [process(5), process(6)].iter().map(world::reference).collect();
-        for (running, want) in [
-            (vec![], Presence::Full),
-            (vec![process(5), process(6)], Presence::Absent),
-            (vec![process(6)], Presence::Partial),
-            (vec![process(9)], Presence::Absent),
+        for (asked, running, want) in [
+            (true, vec![], Presence::Full),
+            (true, vec![process(5), process(6)], Presence::Absent),
+            (true, vec![process(6)], Presence::Partial),
+            (false, vec![process(6)], Presence::Absent),
+            (true, vec![process(9)], Presence::Absent),
         ] {
-            assert_eq!(judge(&NodeName::new("n1"), &recorded, &running).presence, want, "{running:?}");
+            assert_eq!(judge(&NodeName::new("n1"), asked, &recorded, &running).presence, want, "{asked} {running:?}");
         }
     }
 }

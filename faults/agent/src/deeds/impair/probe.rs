@@ -21,6 +21,8 @@ const MOST: u64 = 14_000;
 /// At least so many, so that a certain event is not a matter of one datagram.
 const LEAST: u64 = 20;
 
+/// How often it is tried to send faster than a limit.
+const TRIES: u32 = 3;
 /// Up to this rate, in bytes a second, full packets come two milliseconds or more apart.
 const ONE_BY_ONE: u64 = 700_000;
 
@@ -40,14 +42,29 @@ pub(in crate::deeds) fn look(ends: &Ends, links: &[Link], port: Option<u16>, how
         | Impairment::Corrupt { .. }
         | Impairment::Reorder { .. }
         | Impairment::Bandwidth { .. } => {
-            let trial = trial(how);
-            udp::send(ends, links, port, &trial).map(|found| found.iter().map(|found| judge(how, found)).collect())
+            send(ends, links, port, how).map(|found| found.iter().map(|found| judge(how, found)).collect())
         }
     };
     match sights {
         Ok(sights) => sum_up(links, port, &sights),
         Err(evidence) => Effect { presence: Presence::Unknown, evidence },
     }
+}
+
+/// Sends along all links, again when that was too slow to show anything: a busy machine may hold up whoever sends.
+fn send(ends: &Ends, links: &[Link], port: Option<u16>, how: &Impairment) -> Result<Vec<Found>, String> {
+    let trial = trial(how);
+    let mut found = udp::send(ends, links, port, &trial)?;
+    if let Impairment::Bandwidth { bytes_per_second } = *how {
+        let slow = |one: &Found| one.offered.is_some_and(|offered| offered.whole < bytes_per_second / 2 * 3);
+        for _again in 1..TRIES {
+            if !found.iter().any(slow) {
+                break;
+            }
+            found = udp::send(ends, links, port, &trial)?;
+        }
+    }
+    Ok(found)
 }
 
 /// Several sights of a link come one after the other.
