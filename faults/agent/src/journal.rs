@@ -222,6 +222,13 @@ impl Leftover {
     }
 }
 
+/// Who wrote the journal at `path`; `None` if there is none, or not even that can be read. Asks for no lock.
+pub fn header(path: &Path) -> Option<Header> {
+    let bytes = fs::read(path).ok()?;
+    let (json, _) = checked(bytes.split_inclusive(|byte| *byte == b'\n').next()?)?;
+    serde_json::from_str(json).ok()
+}
+
 /// The journals in a folder whose tags begin with `prefix`, in name order; `prefix` may be [`crate::protocol::TAG`].
 pub fn find(folder: &Path, prefix: &str) -> io::Result<Vec<PathBuf>> {
     let mut paths: Vec<PathBuf> = match fs::read_dir(folder) {

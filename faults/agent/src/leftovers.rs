@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use firedrill_core::action::Undo;
-use firedrill_sys::identity::own_namespace;
 
 use crate::guard::undo_without_agent;
 use crate::journal::{self, Leftover};
@@ -40,7 +39,11 @@ pub fn undo_all(folder: &Path, world: &World) -> BTreeMap<String, Undo> {
 }
 
 /// Undoes what one journal holds, last first, and tells of each. What could not be undone.
-pub fn undo_one(leftover: &mut Leftover, world: &World, tell: impl Fn(&Undo, &Result<(), Refusal>)) -> Vec<Undo> {
+pub fn undo_one(
+    leftover: &mut Leftover,
+    world: &World,
+    mut tell: impl FnMut(&Undo, &Result<(), Refusal>),
+) -> Vec<Undo> {
     let mut failed = Vec::new();
     let knows_processes = leftover.header.knows_processes();
     for undo in leftover.pending.clone() {
@@ -63,9 +66,4 @@ pub fn undo_one(leftover: &mut Leftover, world: &World, tell: impl Fn(&Undo, &Re
         say(&format!("{} cannot be removed: {error}", leftover.path.display()));
     }
     failed
-}
-
-/// Whether the caller is in the network namespace that the journal's agent was in.
-pub fn is_here(leftover: &Leftover) -> bool {
-    own_namespace("net").is_ok_and(|network| network == leftover.header.network)
 }

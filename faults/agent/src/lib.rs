@@ -8,6 +8,7 @@ pub mod disk;
 pub mod ends;
 pub mod failpoint;
 pub mod guard;
+pub mod heal;
 pub mod hog;
 pub mod holder;
 pub mod input;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use firedrill_agent::deeds::pause;
 use firedrill_agent::disk::{self, trial};
-use firedrill_agent::{guard, hog, log, serve, wire};
+use firedrill_agent::{guard, heal, hog, log, serve, wire};
 use firedrill_sys::process::EndSignals;
 
 fn main() -> ExitCode {
@@ -31,6 +31,11 @@ fn main() -> ExitCode {
         Some(hog::ARGUMENT) => match hog::run() {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => failed(&error.to_string()),
+        },
+        Some(heal::ARGUMENT) => match heal::run(&second()) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => failed("not everything could be undone"),
+            Err(error) => failed(&format!("healing: {error}")),
         },
         Some(disk::ARGUMENT) => ended(disk::run(&second())),
         Some(trial::ARGUMENT) => ended(trial::run(&second())),

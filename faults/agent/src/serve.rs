@@ -12,7 +12,7 @@ use std::time::Duration;
 use firedrill_core::action::Undo;
 use firedrill_core::cluster::NodeName;
 use firedrill_core::platform::Inventory;
-use firedrill_sys::process::{EndSignals, State};
+use firedrill_sys::process::{self, EndSignals, State};
 use firedrill_sys::{clock, nft};
 
 use crate::deeds::{self, cut};
@@ -328,6 +328,7 @@ impl Server {
 impl Stage {
     fn new(config: Config) -> Result<Self, Refusal> {
         let lease = config.lease_nanos;
+        process::tag_started(&config.tag_prefix);
         let world = World::new(config)?;
         let ends = Arc::new(Ends::start(&world)?);
         Ok(Self { holder: Holder::new(world)?, ends, probes: Arc::default(), lease })

@@ -47,6 +47,14 @@ pub fn device(device: &Path, at: &Path, kind: &str, options: &str) -> io::Result
     Ok(mount(Some(device), at, Some(kind), flags, Some(options))?)
 }
 
+/// Takes away what is mounted at `at`, topmost, at once; whoever uses it still can. Fine if nothing is.
+pub fn detach(at: &Path) -> io::Result<()> {
+    match nix::mount::umount2(at, nix::mount::MntFlags::MNT_DETACH | nix::mount::MntFlags::UMOUNT_NOFOLLOW) {
+        Err(nix::errno::Errno::EINVAL | nix::errno::Errno::ENOENT) | Ok(()) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
 /// The device or file system that is mounted at `at`, topmost, as `/proc/self/mountinfo` names it; `None` if nothing is.
 pub fn source(at: &Path) -> io::Result<Option<String>> {
     let text = std::fs::read_to_string("/proc/self/mountinfo")?;

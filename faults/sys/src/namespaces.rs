@@ -1,9 +1,10 @@
 //! Linux namespaces, for processes with a single thread: unshare, keep, enter, and the maps of user namespaces.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::sched::{CloneFlags, setns};
 
@@ -88,6 +89,38 @@ pub fn map_own_user(inside: (u32, u32), outside: (u32, u32)) -> io::Result<()> {
 pub fn keep_at(namespace: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     File::create(path)?;
     crate::mounts::bind(Path::new(&format!("/proc/self/fd/{}", namespace.as_raw_fd())), path)
+}
+
+/// Every network namespace that can be found: by a process in it, by a name, or by a file that somebody has open. Its name as
+/// [`crate::identity::own_namespace`] has it, and a path by which it can be opened.
+pub fn networks() -> BTreeMap<String, PathBuf> {
+    let mut found = BTreeMap::new();
+    let mut note = |path: PathBuf| {
+        let name = fs::read_link(&path).map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        if name.starts_with("net:[") {
+            found.entry(name).or_insert(path);
+        }
+    };
+    let pids: Vec<i32> = crate::children::all().unwrap_or_default().into_iter().map(|(pid, _)| pid).collect();
+    // Processes first: an open file may be closed at any time.
+    for pid in &pids {
+        note(PathBuf::from(format!("/proc/{pid}/ns/net")));
+    }
+    for pid in &pids {
+        let open = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+        open.for_each(|entry| note(entry.path()));
+    }
+    // `36 35 0:4 net:[4026532281] /run/netns/x rw - nsfs nsfs rw`, see proc_pid_mountinfo(5).
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    for line in mounts.lines() {
+        let mut fields = line.split(' ').skip(3);
+        if let (Some(root), Some(at)) = (fields.next(), fields.next())
+            && root.starts_with("net:[")
+        {
+            found.entry(root.to_owned()).or_insert_with(|| PathBuf::from(at));
+        }
+    }
+    found
 }
 
 /// The caller's effective user and group.

@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask};
@@ -146,6 +147,55 @@ pub fn started_self(arguments: &[&str]) -> io::Result<Vec<Process>> {
 
 /// What the parts of this program are called, first word of their command line.
 const OWN_NAME: &str = "firedrill-agent";
+/// The variable by which processes that this program starts say whose they are.
+const OWN_TAG: &str = "FIREDRILL_TAG";
+
+/// What [`OWN_TAG`] says in processes that are started from now on.
+static TAG: OnceLock<String> = OnceLock::new();
+
+/// Has everything that [`start_self`] starts from now on bear this tag, so that it can be told whose it was when its owner
+/// is gone. The first call counts.
+pub fn tag_started(tag: &str) {
+    TAG.get_or_init(|| tag.to_owned());
+}
+
+/// A process of this program.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OwnProcess {
+    /// The process.
+    pub process: Process,
+    /// What it was started to be, its first argument; `None` is the agent itself.
+    pub role: Option<String>,
+    /// The tag it bears, see [`tag_started`]; also of those that were started by one that bears it.
+    pub tag: Option<String>,
+}
+
+/// The living processes of this program that `/proc` shows, but for the calling one: by their name, or by their file.
+pub fn own_processes() -> io::Result<Vec<OwnProcess>> {
+    let mut found = Vec::new();
+    let file = |pid: &str| fs::metadata(format!("/proc/{pid}/exe")).map(|file| (file.dev(), file.ino())).ok();
+    let own = file("self");
+    for (pid, _) in crate::children::all()? {
+        let words = |file: &str| {
+            let bytes = fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+            let words = bytes.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned());
+            words.filter(|word| !word.is_empty()).collect::<Vec<String>>()
+        };
+        let line = words("cmdline");
+        let program = line.first().and_then(|word| Path::new(word).file_name());
+        let same = || own.is_some() && own == file(&pid.to_string());
+        let ours = program.is_some_and(|program| program == OWN_NAME || same());
+        if !ours || pid == Pid::this().as_raw() {
+            continue;
+        }
+        let tag =
+            words("environ").iter().find_map(|word| word.strip_prefix(OWN_TAG)?.strip_prefix('=').map(str::to_owned));
+        let living = Process::read(pid).filter(|process| process.state != State::Ended);
+        found.extend(living.map(|process| OwnProcess { process, role: line.get(1).cloned(), tag }));
+    }
+    Ok(found)
+}
+
 /// The processes that descend from one, children before theirs.
 pub fn descendants(pid: i32) -> Vec<i32> {
     let all = crate::children::all().unwrap_or_default();
@@ -234,6 +284,7 @@ pub fn start_self(arguments: &[&str]) -> io::Result<Child> {
     use std::os::unix::process::CommandExt;
     let mut command = Command::new("/proc/self/exe");
     command.arg0(OWN_NAME).args(arguments).process_group(0);
+    command.envs(TAG.get().map(|tag| (OWN_TAG, tag)));
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()
 }
 
@@ -258,7 +309,8 @@ pub fn prefer_self() -> io::Result<()> {
 pub fn start_self_to_hear(arguments: &[&str]) -> io::Result<Child> {
     use std::os::unix::process::CommandExt;
     let mut command = Command::new("/proc/self/exe");
-    command.arg0("firedrill-agent").args(arguments).process_group(0);
+    command.arg0(OWN_NAME).args(arguments).process_group(0);
+    command.envs(TAG.get().map(|tag| (OWN_TAG, tag)));
     command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()
 }
 

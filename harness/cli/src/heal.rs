@@ -1,14 +1,17 @@
-//! `firedrill heal`: what a run left in force or behind is undone, out of its journal and by its tag.
+//! `firedrill heal`: what a run left in force or behind is undone, out of its journals, those of its agents, and by its tag.
 //!
-//! Faults of a lab live in the kernel objects of the lab and die with it, so a lab is healed by ending it.
+//! Faults of a run's lab live in the kernel objects of that lab and die with it, so it is healed by ending it. A cluster
+//! that lives on without a harness is healed inside, and goes on. Each step is tried, whatever became of the others.
 
 use std::path::Path;
 use std::process::ExitCode;
 
+use firedrill_core::platform::Residue;
 use firedrill_core::verdict::exit;
 use firedrill_engine::folder;
 use firedrill_engine::journal::{self, Found};
 use firedrill_platforms::lab;
+use firedrill_platforms::lab::heal::{TAG, Told};
 use firedrill_reports::console::Paint;
 
 use crate::args::HealArgs;
@@ -18,73 +21,155 @@ use crate::terminal::Terminal;
 
 /// Heals. Exit code 0 when nothing is left of what was asked for, 5 otherwise.
 pub(crate) fn heal(args: &HealArgs) -> Result<ExitCode, Failure> {
-    let style = Terminal::stdout().style;
-    let journals = journal::find(&firedrill_sys::dirs::state_dir())
-        .map_err(|error| Failure::new(exit::DIRTY, "the journals cannot be read").because(&error))?;
     let wanted = args.run.as_deref().map(ids);
-    let meant = |found: &&Found| wanted.as_ref().is_none_or(|ids| ids.contains(&run_id(found)));
-    let mut left = false;
-    let mut seen = 0_usize;
-    for found in journals.iter().filter(meant) {
-        seen += 1;
-        let id = run_id(found);
-        if found.live {
-            let spared = if wanted.is_some() { "is still running: press Ctrl-C there" } else { "is alive, and spared" };
-            output::print(&format!("{}  {id} {spared}\n", style.paint(Paint::Doubt, "live")));
-            left |= wanted.is_some();
-            continue;
+    let mut healing = Healing { left: false, seen: 0 };
+    match journal::find(&firedrill_sys::dirs::state_dir()) {
+        Ok(journals) => healing.journals(&journals, wanted.as_deref()),
+        Err(error) => healing.residue(&because("the journals cannot be read", &error)),
+    }
+    let tags = match &wanted {
+        Some(ids) => ids.iter().map(|id| format!("{TAG}{id}-")).collect(),
+        None => vec![TAG.to_owned()],
+    };
+    for tag in &tags {
+        healing.agents("this host", lab::heal::heal_host(tag));
+        for id in lab::heal::left_running() {
+            healing.agents(&format!("the cluster {id}"), lab::heal::heal_lab(&id, tag));
         }
-        left |= !heal_one(found, &id)?;
     }
-    for line in lab::sweep() {
-        seen += 1;
-        output::print(&format!("{}\n", style.text(&line)));
-    }
-    if let Some(ids) = &wanted {
-        left |= ids.iter().any(|id| !report_leftovers(id));
-    }
-    if seen == 0 && !left {
+    healing.labs(wanted.as_deref());
+    if healing.seen == 0 && !healing.left {
         output::print("nothing to heal\n");
     }
-    Ok(ExitCode::from(if left { exit::DIRTY } else { exit::PASS }))
+    Ok(ExitCode::from(if healing.left { exit::DIRTY } else { exit::PASS }))
 }
 
-/// Whether nothing is left of the run.
-fn heal_one(found: &Found, id: &str) -> Result<bool, Failure> {
-    if lab::list().iter().any(|record| record.run_id == id) {
-        lab::down(id)
-            .map_err(|error| Failure::new(exit::DIRTY, format!("the lab of {id} cannot be ended")).because(&error))?;
+/// What the program does as [`lab::heal::INSIDE`]: heals inside a lab, and says what was done, one JSON line each.
+pub(crate) fn inside() -> ExitCode {
+    match lab::heal::print_inside() {
+        Ok(told) => {
+            for line in told.iter().filter_map(|told| serde_json::to_string(told).ok()) {
+                output::print(&format!("{line}\n"));
+            }
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            output::error(&error.to_string());
+            ExitCode::from(exit::DIRTY)
+        }
     }
-    lab::sweep();
-    if !report_leftovers(id) {
-        return Ok(false);
-    }
-    journal::discard(found)
-        .map_err(|error| Failure::new(exit::DIRTY, "the journal cannot be removed").because(&error))?;
-    let style = Terminal::stdout().style;
-    let healed = style.paint(Paint::Good, "healed");
-    let actions = match found.pending.len() {
-        0 => "nothing was in force".to_owned(),
-        1 => "1 action is undone".to_owned(),
-        count => format!("{count} actions are undone"),
-    };
-    output::print(&format!("{healed}  {id}: {actions}, nothing is left\n"));
-    for undo in &found.pending {
-        output::print(&format!("        {}\n", style.text(&undo.action.to_string())));
-    }
-    Ok(true)
 }
 
-/// Prints what a run left on this machine; whether that is nothing.
-fn report_leftovers(id: &str) -> bool {
-    let style = Terminal::stdout().style;
-    let left = lab::leftovers(id);
-    for residue in &left {
-        let dirty = style.paint(Paint::Bad, "left");
-        let text = format!("{}; remove it with: {}", residue.what, residue.remedy);
-        output::print(&format!("{dirty}  {}\n", style.text(&text)));
+/// What has come of it so far.
+struct Healing {
+    /// Whether anything is left.
+    left: bool,
+    /// How many things there were to say.
+    seen: usize,
+}
+
+impl Healing {
+    fn say(&mut self, paint: Paint, word: &str, text: &str) {
+        self.seen += 1;
+        let style = Terminal::stdout().style;
+        output::print(&format!("{}  {}\n", style.paint(paint, word), style.text(text)));
     }
-    left.is_empty()
+
+    fn residue(&mut self, residue: &Residue) {
+        self.left = true;
+        self.say(Paint::Bad, "left", &format!("{}; remove it with: {}", residue.what, residue.remedy));
+    }
+
+    /// By the harness's own journals. The lab of a run that is gone is ended.
+    fn journals(&mut self, journals: &[Found], wanted: Option<&[String]>) {
+        let meant = |found: &&Found| wanted.is_none_or(|ids| ids.contains(&run_id(found)));
+        for found in journals.iter().filter(meant) {
+            let id = run_id(found);
+            if found.live {
+                let spared =
+                    if wanted.is_some() { "is still running: press Ctrl-C there" } else { "is alive, and spared" };
+                self.say(Paint::Doubt, "live", &format!("{id} {spared}"));
+                self.left |= wanted.is_some();
+                continue;
+            }
+            self.run(found, &id);
+        }
+    }
+
+    fn run(&mut self, found: &Found, id: &str) {
+        if lab::list().iter().any(|record| record.run_id == id && record.purpose == lab::Purpose::Run)
+            && let Err(error) = lab::down(id)
+        {
+            self.residue(&because(&format!("the lab of {id} cannot be ended"), &error));
+        }
+        self.swept();
+        let left = lab::leftovers(id);
+        left.iter().for_each(|residue| self.residue(residue));
+        if !left.is_empty() {
+            return;
+        }
+        if let Err(error) = journal::discard(found) {
+            self.residue(&because("the journal cannot be removed", &error));
+            return;
+        }
+        let actions = match found.pending.len() {
+            0 => "nothing was in force".to_owned(),
+            1 => "1 action is undone".to_owned(),
+            count => format!("{count} actions are undone"),
+        };
+        self.say(Paint::Good, "healed", &format!("{id}: {actions}, nothing is left"));
+        for undo in &found.pending {
+            output::print(&format!("        {}\n", Terminal::stdout().style.text(&undo.action.to_string())));
+        }
+    }
+
+    /// By what agents that are gone left, as those who healed after them tell.
+    fn agents(&mut self, place: &str, told: std::io::Result<Vec<Told>>) {
+        let told = match told {
+            Ok(told) => told,
+            Err(error) => return self.residue(&because(&format!("{place} cannot be healed"), &error)),
+        };
+        for told in told {
+            match told {
+                Told::Undone { tag, action } => {
+                    self.say(Paint::Good, "healed", &format!("{action} ({tag}), left by an agent on {place}"));
+                }
+                Told::Removed { what } => self.say(Paint::Good, "removed", &format!("{what} on {place}")),
+                Told::Left { what, why, remedy } => {
+                    self.residue(&Residue { what: format!("{what} on {place}: {why}"), remedy });
+                }
+                Told::Live { tag } => self.say(Paint::Doubt, "live", &format!("an agent ({tag}) is alive, and spared")),
+            }
+        }
+    }
+
+    /// By what labs that are gone left on this host.
+    fn labs(&mut self, wanted: Option<&[String]>) {
+        self.swept();
+        let strays: Vec<_> = match wanted {
+            Some(ids) => ids.iter().map(|id| lab::stray::remove(Some(id))).collect(),
+            None => vec![lab::stray::remove(None)],
+        };
+        for (gone, left) in strays {
+            gone.iter().for_each(|what| self.say(Paint::Good, "removed", what));
+            left.iter().for_each(|residue| self.residue(residue));
+        }
+        let running = lab::heal::left_running();
+        for id in wanted.unwrap_or_default().iter().filter(|id| !running.contains(id)) {
+            lab::leftovers(id).iter().for_each(|residue| self.residue(residue));
+        }
+    }
+
+    fn swept(&mut self) {
+        for line in lab::sweep() {
+            self.seen += 1;
+            output::print(&format!("{}\n", Terminal::stdout().style.text(&line)));
+        }
+    }
+}
+
+fn because(what: &str, error: &dyn std::error::Error) -> Residue {
+    Residue { what: format!("{what}: {error}"), remedy: "firedrill heal --all".to_owned() }
 }
 
 /// The short ids that a word on the command line means: those of a run's folder, or itself.

@@ -40,6 +40,9 @@ fn main() -> ExitCode {
     if first == firedrill_platforms::lab::init::ARGUMENT {
         return firedrill_platforms::lab::init::main();
     }
+    if first == firedrill_platforms::lab::heal::INSIDE {
+        return heal::inside();
+    }
     if first == up::VIEW_ARGUMENT {
         return up::print_view();
     }

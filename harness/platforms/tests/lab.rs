@@ -45,6 +45,7 @@ const CASES: &[Case] = &[
     ("kill_9_of_the_harness_ends_the_lab", kill_9_of_the_harness_ends_the_lab),
     ("kill_9_of_the_holder_leaves_what_sweep_removes", kill_9_of_the_holder_leaves_what_sweep_removes),
     ("up_lives_on_until_down", up_lives_on_until_down),
+    ("what_is_left_in_a_lab_that_lives_on_is_healed_inside", what_is_left_in_a_lab_that_lives_on_is_healed_inside),
     ("an_unwound_panic_ends_the_lab", an_unwound_panic_ends_the_lab),
     ("an_ordinary_user_can_do_all_this", an_ordinary_user_can_do_all_this),
 ];
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
     let first = arguments.get(1).map(|argument| argument.to_string_lossy().into_owned()).unwrap_or_default();
     match (first.as_str(), arguments.get(2), arguments.get(3)) {
         (lab::init::ARGUMENT, _, _) => lab::init::main(),
+        (lab::heal::INSIDE, _, _) => heal_inside(),
         ("hold", Some(work), Some(run)) => hold(Path::new(work), &run.to_string_lossy()),
         ("up", Some(work), Some(run)) => up(Path::new(work), &run.to_string_lossy()),
         ("--list", _, _) => ExitCode::SUCCESS,
@@ -491,6 +493,88 @@ fn up_lives_on_until_down(work: &Path) {
     lab::down(&run).unwrap();
     nothing_left(&run);
     assert!(lab::down(&run).is_err(), "there is no such lab any more");
+}
+
+/// As the command does.
+fn heal_inside() -> ExitCode {
+    for told in lab::heal::print_inside().unwrap() {
+        println!("{}", serde_json::to_string(&told).unwrap());
+    }
+    ExitCode::SUCCESS
+}
+
+/// Does something by hand at a place of a lab.
+fn by_hand(record: &lab::Record, command: &str) -> String {
+    let init = record.init.unwrap().pid;
+    let line = format!("nsenter --target {init} --all {command}");
+    let output = Command::new("sh").args(["-c", &line]).output().unwrap();
+    assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn what_is_left_in_a_lab_that_lives_on_is_healed_inside(work: &Path) {
+    use firedrill_agent::journal::{Entry, Journal};
+    let run = run_id("left");
+    assert!(in_process("up", work, &run).wait().unwrap().success());
+    let record = lab::list().into_iter().find(|record| record.run_id == run).unwrap();
+    let tag = format!("fd-{run}-");
+    // As an agent leaves it that dies together with its guard: a journal, a stopped server, and a table without owner.
+    by_hand(&record, &format!("nft add table bridge {tag}2"));
+    let web = by_hand(&record, "pgrep --oldest --full http.server");
+    let pid: i32 = web.trim().parse().unwrap();
+    let stat = by_hand(&record, &format!("cat /proc/{pid}/stat"));
+    by_hand(&record, &format!("kill -STOP {pid}"));
+    let start = stat.rsplit_once(')').unwrap().1.split_whitespace().nth(19).unwrap().parse().unwrap();
+    let process = firedrill_core::action::ProcessRef { pid, start, name: "python3".to_owned() };
+    let action = Action::Pause { node: nodes()[0].clone(), process: None };
+    let mut undo = firedrill_core::action::Undo::new(format!("{tag}1"), action);
+    undo.processes.push(process);
+    let journals = lab::heal::journals_of(&run);
+    let site = firedrill_agent::protocol::Site {
+        netns: "/run/firedrill/ns/n1".into(),
+        link: "vn1".to_owned(),
+        address: std::net::Ipv4Addr::LOCALHOST,
+    };
+    let node =
+        firedrill_agent::protocol::NodeSite { name: nodes()[0].clone(), site, ground: Default::default() };
+    let config = firedrill_agent::protocol::Config {
+        tag_prefix: tag.clone(),
+        lease_nanos: 1,
+        nodes: vec![node],
+        clients: None,
+        starter: None,
+        resolver: None,
+        journal: None,
+    };
+    let mut journal = Journal::create(&journals, &config).unwrap();
+    journal.write(&Entry::Intent { undo }).unwrap();
+    journal.close().unwrap();
+    // Written outside of the lab: the numbers in it are to be read inside.
+    let file = fs::read_dir(&journals).unwrap().next().unwrap().unwrap().path();
+    let own = |kind: &str| fs::read_link(format!("/proc/self/ns/{kind}")).unwrap().to_string_lossy().into_owned();
+    let there = |kind: &str| by_hand(&record, &format!("readlink /proc/1/ns/{kind}")).trim().to_owned();
+    relabel(&file, &[(own("pid"), there("pid")), (own("net"), there("net"))]);
+    let told = lab::heal::heal_lab(&run, &tag).unwrap();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told.iter().all(|told| !matches!(told, lab::heal::Told::Left { .. })), "{told:?}");
+    assert!(by_hand(&record, &format!("cat /proc/{pid}/stat")).contains(") S "), "it goes on");
+    assert_eq!(by_hand(&record, "nft list tables"), "");
+    assert_eq!(fs::read_dir(&journals).unwrap().count(), 0);
+    assert_eq!(lab::heal::heal_lab(&run, &tag).unwrap(), []);
+    assert!(record.init.unwrap().is_alive(), "the lab lives on");
+    lab::down(&run).unwrap();
+    nothing_left(&run);
+}
+
+/// Replaces words in a journal's header, whose checksum follows.
+fn relabel(file: &Path, words: &[(String, String)]) {
+    let bytes = fs::read(file).unwrap();
+    let end = bytes.iter().position(|byte| *byte == b'\n').unwrap();
+    let header = String::from_utf8(bytes[..end].to_vec()).unwrap();
+    let json = words.iter().fold(header[9..].to_owned(), |json, (from, to)| json.replace(from, to));
+    let sum = firedrill_core::codec::crc32(json.as_bytes());
+    let written = [format!("{sum:08x} {json}").as_bytes(), &bytes[end..]].concat();
+    fs::write(file, written).unwrap();
 }
 
 fn an_unwound_panic_ends_the_lab(work: &Path) {

@@ -3,6 +3,7 @@
 mod agent;
 mod clock;
 mod cut;
+mod heal;
 mod holding;
 mod holds;
 mod impair;

@@ -24,6 +24,7 @@ use super::clocks::Clocks;
 use super::control::Control;
 use super::dial::current;
 use super::records::{self, Purpose, Record};
+use super::stray;
 use super::template::Template;
 use super::wire::{
     self, Ask, CLIENTS, CLIENTS_ADDRESS, DiskConfig, JOURNAL_FOLDER, JOURNALS, LabConfig, NodeConfig, STARTER,
@@ -54,7 +55,7 @@ impl Lab {
     }
 
     fn new_record(&self) -> io::Result<Record> {
-        let group = format!("firedrill-{}", self.request.run_id);
+        let group = format!("{}{}", stray::GROUP, self.request.run_id);
         let mut cgroups = Vec::new();
         for root in groups::roots(groups::limits(&self.request.needs)) {
             cgroups.extend(self.request.nodes.iter().map(|node| root.join(&group).join(node.as_str())));

@@ -7,10 +7,12 @@ mod control;
 mod dial;
 mod files;
 mod groups;
+pub mod heal;
 pub mod init;
 mod life;
 mod preflight;
 mod records;
+pub mod stray;
 mod template;
 mod wire;
 

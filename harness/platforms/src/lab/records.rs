@@ -12,7 +12,7 @@ use firedrill_sys::identity::{Identity, boot_id};
 use firedrill_sys::{cgroup, clock, dirs, loops};
 use serde::{Deserialize, Serialize};
 
-use super::doing;
+use super::{doing, stray};
 
 /// The file in a lab's folder with its [`Record`].
 const RECORD_FILE: &str = "lab.json";
@@ -107,6 +107,8 @@ pub(crate) fn create(record: &Record) -> io::Result<PathBuf> {
 /// Removes what a lab whose processes are gone left on the host. Succeeds if there is nothing.
 pub(crate) fn remove_remains(lab_dir: &Path, record: &Record) -> io::Result<()> {
     let groups = cgroup::remove(&record.cgroups);
+    // Nothing of a lab is mounted outside of it; what somebody has mounted there must not be emptied with the folder.
+    stray::unmount_below(lab_dir)?;
     let devices = detach_all(lab_dir);
     let data = match fs::remove_dir_all(lab_dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

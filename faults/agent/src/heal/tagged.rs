@@ -1,0 +1,123 @@
+//! What bears our tag although no journal tells of it: tables of nftables, and files. Whatever a living agent serves is
+//! spared.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
+
+use firedrill_sys::namespaces::{self, Kind};
+use firedrill_sys::nft;
+use firedrill_sys::process::{self, NetnsId};
+
+use super::{Job, Told};
+use crate::deeds::clock::OFFSET;
+use crate::world::is_tag;
+
+/// How deep files are looked for below a folder.
+const DEPTH: usize = 3;
+/// Entries looked at, at most.
+const MOST: usize = 50_000;
+
+/// Removes it.
+pub(super) fn remove(job: &Job, tell: &mut dyn FnMut(Told)) {
+    let alive = living();
+    let own = PathBuf::from("/proc/self/ns/net");
+    let mut places = vec![(own.clone(), None)];
+    if job.everywhere {
+        let own = fs::read_link(&own).unwrap_or_default();
+        let others = namespaces::networks().into_iter().filter(|(name, _)| *own != *Path::new(name));
+        places.extend(others.map(|(_, path)| (path.clone(), Some(path))));
+    }
+    for (path, enter) in places {
+        if NetnsId::of_file(&path).is_ok_and(|id| !alive.places.contains(&id)) {
+            // One that may not be entered, or has gone meanwhile, has nothing that this user could have left.
+            drop(in_place(enter.as_deref(), || remove_tables(job, enter.as_deref(), tell)));
+        }
+    }
+    for folder in &job.folders {
+        let mut seen = 0;
+        remove_files(job, &alive, folder, DEPTH, &mut seen, tell);
+    }
+}
+
+/// What living agents serve.
+struct Living {
+    /// Where they are.
+    places: Vec<NetnsId>,
+    /// What the tags of those that have started anything begin with.
+    tags: Vec<String>,
+}
+
+fn living() -> Living {
+    let all = process::own_processes().unwrap_or_default();
+    let agents = all.iter().filter(|one| one.role.is_none());
+    let place = |pid: i32| NetnsId::of_file(Path::new(&format!("/proc/{pid}/ns/net"))).ok();
+    Living {
+        places: agents.filter_map(|one| place(one.process.pid)).collect(),
+        tags: all.iter().filter_map(|one| one.tag.clone()).collect(),
+    }
+}
+
+fn in_place<T>(path: Option<&Path>, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let Some(path) = path else { return work() };
+    let (there, home) = (File::open(path)?, namespaces::open_own(Kind::Net)?);
+    namespaces::inside(there.as_fd(), &home, work)
+}
+
+/// Whether it is the tag of an action of the job: what is created bears nothing shorter.
+fn is_wanted(job: &Job, name: &str) -> bool {
+    let number = name.rsplit('-').next().unwrap_or_default();
+    let numbered = !number.is_empty() && number.chars().all(|c| c.is_ascii_digit());
+    is_tag(name) && name.starts_with(&job.tag) && numbered
+}
+
+fn remove_tables(job: &Job, place: Option<&Path>, tell: &mut dyn FnMut(Told)) -> io::Result<()> {
+    for name in nft::tables(&job.tag)?.into_iter().filter(|name| is_wanted(job, name)) {
+        let what = format!("nft table bridge {name}");
+        let there = place.map_or(String::new(), |path| format!("nsenter --net={} ", path.display()));
+        tell(match nft::delete_table(&name) {
+            Ok(()) => Told::Removed { what },
+            Err(error) => {
+                let remedy = format!("{}{there}nft delete table bridge {name}", job.prefix);
+                Told::Left { what, why: error.to_string(), remedy }
+            }
+        });
+    }
+    Ok(())
+}
+
+/// Files named by a tag: the links by which a clock is changed, and what shows a loss of power.
+fn remove_files(job: &Job, alive: &Living, folder: &Path, depth: usize, seen: &mut usize, tell: &mut dyn FnMut(Told)) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        *seen += 1;
+        if *seen > MOST {
+            return;
+        }
+        let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
+        let kind = entry.file_type();
+        if kind.as_ref().is_ok_and(std::fs::FileType::is_dir) && depth > 0 {
+            remove_files(job, alive, &path, depth - 1, seen, tell);
+            continue;
+        }
+        let is_link = kind.is_ok_and(|kind| kind.is_symlink());
+        let tag = match (is_link, name.strip_prefix('.')) {
+            (true, None) if name == OFFSET => fs::read_link(&path).unwrap_or_default().to_string_lossy().into_owned(),
+            (true, None) => name,
+            // `.fd-a-1.synced`
+            (false, Some(rest)) => rest.split('.').next().unwrap_or_default().to_owned(),
+            (true, Some(_)) | (false, None) => continue,
+        };
+        if !is_wanted(job, &tag) || alive.tags.iter().any(|living| tag.starts_with(living)) {
+            continue;
+        }
+        let what = format!("file {}", path.display());
+        tell(match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                let remedy = format!("{}rm {}", job.prefix, path.display());
+                Told::Left { what, why: error.to_string(), remedy }
+            }
+            Ok(()) | Err(_) => Told::Removed { what },
+        });
+    }
+}

@@ -1,0 +1,175 @@
+//! `firedrill-agent heal`: what agents leave that died together with their guard is undone, out of their journals and by its
+//! tag, and nothing else is touched.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use firedrill_agent::heal::{ARGUMENT, Job, Told};
+use firedrill_agent::journal::{Entry, Journal};
+use firedrill_core::action::{Action, Undo};
+use firedrill_core::harm::{ClockChange, Pressure};
+use firedrill_sys::press;
+use firedrill_sys::process::{OwnProcess, State, own_processes};
+use nix::sys::signal::Signal;
+
+use crate::agent::{Agent, LONG};
+use crate::world::{World, cut, node, pause, wait, world};
+
+fn job(world: &World) -> Job {
+    let config = world.config(LONG);
+    Job {
+        tag: config.tag_prefix.clone(),
+        journals: config.journal.into_iter().collect(),
+        folders: vec![world.folder().to_owned()],
+        everywhere: true,
+        prefix: String::new(),
+    }
+}
+
+/// Heals from outside of the switch, as `firedrill heal` does: what was told, and whether nothing is left.
+#[expect(clippy::disallowed_methods, reason = "the program is what is tested")]
+pub(crate) fn heal(job: &Job) -> (Vec<Told>, bool) {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_firedrill-agent"));
+    command.arg(ARGUMENT).arg(serde_json::to_string(job).expect("a job")).stderr(Stdio::inherit());
+    let output = command.output().expect("it runs");
+    let lines = String::from_utf8(output.stdout).expect("text");
+    (lines.lines().map(|line| serde_json::from_str(line).expect("a line")).collect(), output.status.success())
+}
+
+/// Writes the journal of an agent that is gone: what it may have done.
+fn planted(world: &World, undos: &[Undo]) {
+    let config = world.config(LONG);
+    let mut journal = Journal::create(config.journal.as_ref().expect("a folder"), &config).expect("a journal");
+    for undo in undos {
+        journal.write(&Entry::Intent { undo: undo.clone() }).expect("written");
+    }
+    journal.close().expect("left");
+}
+
+fn state(world: &World, number: u8) -> State {
+    world.processes(number)[0].state
+}
+
+fn nft(world: &World, arguments: &str) {
+    let status = world.switch.command("nft").args(arguments.split(' ')).status().expect("nft runs");
+    assert!(status.success(), "nft {arguments}");
+}
+
+#[test]
+fn what_is_left_in_force_is_undone_and_what_is_not_ours_stays() {
+    let Some(world) = world() else { return };
+    world.start(1, "sleep", &["600"]);
+    world.start(2, "sleep", &["600"]);
+    for number in [1, 2] {
+        Agent::signal(world.processes(number)[0].pid, Signal::SIGSTOP);
+        wait("it is stopped", || (state(&world, number) == State::Stopped).then_some(()));
+    }
+    let prefix = world.config(LONG).tag_prefix;
+    let table = format!("{prefix}1");
+    nft(&world, &format!("add table bridge {table}"));
+    for theirs in ["theirs", "fd-theirs", &format!("{prefix}filter")] {
+        nft(&world, &format!("add table bridge {theirs}"));
+    }
+    // A clock whose teller is gone, and one that is somebody else's.
+    let (ours, theirs) = (world.clocks(1).join("sleep"), world.clocks(2).join("sleep"));
+    for (folder, tag) in [(&ours, format!("{prefix}2")), (&theirs, "fd-2x-2".to_owned())] {
+        std::fs::create_dir_all(folder).expect("a folder");
+        std::os::unix::fs::symlink("/proc/0/comm", folder.join(&tag)).expect("a link");
+        std::os::unix::fs::symlink(&tag, folder.join("offset")).expect("a link");
+    }
+    let process = |number: u8| firedrill_agent::world::reference(&world.processes(number)[0]);
+    let stopped = Undo { processes: vec![process(1)], ..Undo::new(format!("{prefix}3"), pause(1, None)) };
+    let change = ClockChange::Offset { nanos: 1 };
+    let clock = Action::ShiftClock { node: node(1), process: None, change };
+    let mut shifted = Undo::new(format!("{prefix}2"), clock);
+    shifted.creates = vec![format!("clock {}", ours.join(&shifted.tag).display())];
+    planted(&world, &[stopped, shifted]);
+    let (told, clean) = heal(&job(&world));
+    assert!(clean, "{told:?}");
+    let undone = told.iter().filter(|told| matches!(told, Told::Undone { .. })).count();
+    assert_eq!(undone, 2, "{told:?}");
+    assert!(told.contains(&Told::Removed { what: format!("nft table bridge {table}") }), "{told:?}");
+    assert_eq!((state(&world, 1), state(&world, 2)), (State::Alive, State::Stopped));
+    let rules = world.ruleset();
+    assert!(!rules.contains(&format!("{table} ")), "{rules}");
+    assert_eq!(rules.matches("table bridge").count(), 3, "{rules}");
+    assert_eq!(std::fs::read_dir(&ours).expect("read").count(), 0);
+    assert_eq!(std::fs::read_dir(&theirs).expect("read").count(), 2);
+    assert_eq!(heal(&job(&world)), (Vec::new(), true), "once more");
+}
+
+#[test]
+fn one_failing_undo_keeps_none_of_the_others_from_being_tried_and_its_command_is_said() {
+    let Some(world) = world() else { return };
+    world.start(1, "sleep", &["600"]);
+    Agent::signal(world.processes(1)[0].pid, Signal::SIGSTOP);
+    let prefix = world.config(LONG).tag_prefix;
+    let process = firedrill_agent::world::reference(&world.processes(1)[0]);
+    // There is no volume in this world, so that this one cannot be undone.
+    let lost = Undo::new(format!("{prefix}9"), Action::LosePower { nodes: vec![node(2)] });
+    let stopped = Undo { processes: vec![process], ..Undo::new(format!("{prefix}8"), pause(1, None)) };
+    planted(&world, &[stopped, lost]);
+    for _ in 0..2 {
+        let (told, clean) = heal(&job(&world));
+        assert!(!clean, "{told:?}");
+        let left: Vec<&Told> = told.iter().filter(|told| matches!(told, Told::Left { .. })).collect();
+        let [Told::Left { what, why, remedy }] = left[..] else { panic!("{told:?}") };
+        assert!(what.contains("power loss of n2") && why.contains("no volume") && !remedy.is_empty(), "{what} {why}");
+        assert_eq!(state(&world, 1), State::Alive);
+    }
+}
+
+#[test]
+fn limits_are_put_back_although_agent_guard_and_hog_are_killed() {
+    let Some(world) = world() else { return };
+    world.start(1, "sleep", &["600"]);
+    let pid = world.processes(1)[0].pid;
+    let limit = || press::file_limit(pid).expect("a limit").soft;
+    let before = limit();
+    let mut agent = Agent::start(&world, LONG);
+    agent.inject(&Action::Press { node: node(1), pressure: Pressure::Fds { spare: 0 } });
+    for pid in [hogs(&world)[0], agent.guard().expect("a guard")] {
+        Agent::signal(pid, Signal::SIGKILL);
+    }
+    agent.kill_9();
+    assert!(limit() < before, "it stays");
+    let (told, clean) = heal(&job(&world));
+    assert!(clean, "{told:?}");
+    assert_eq!(limit(), before);
+}
+
+/// The hogs of this world's agents.
+fn hogs(world: &World) -> Vec<i32> {
+    let prefix = world.config(LONG).tag_prefix;
+    let ours = |one: &OwnProcess| one.role.as_deref() == Some("hog") && one.tag.as_ref() == Some(&prefix);
+    own_processes().expect("read").into_iter().filter(ours).map(|one| one.process.pid).collect()
+}
+
+#[test]
+fn what_hangs_without_an_agent_is_ended() {
+    let Some(world) = world() else { return };
+    let program = env!("CARGO_BIN_EXE_firedrill-agent");
+    let tag = world.config(LONG).tag_prefix;
+    let orphaned = format!("sleep 600 | FIREDRILL_TAG={tag} {program} hog > /dev/null &");
+    let started = world.end(1).command("sh").args(["-c", &orphaned]).status().expect("sh runs");
+    assert!(started.success());
+    wait("an orphan", || (hogs(&world).len() == 1).then_some(()));
+    let (told, clean) = heal(&job(&world));
+    assert!(clean && matches!(&told[..], [Told::Removed { what }] if what.contains("(hog)")), "{told:?}");
+    assert!(hogs(&world).is_empty());
+}
+
+#[test]
+fn a_living_agent_is_spared() {
+    let Some(world) = world() else { return };
+    world.start(1, "sleep", &["600"]);
+    let mut agent = Agent::start(&world, LONG);
+    let (cut, paused) = (agent.inject(&cut(1, 2)), agent.inject(&pause(1, None)));
+    let everything =
+        Job { tag: world.config(LONG).tag_prefix, folders: vec![PathBuf::from("/nonexistent")], ..job(&world) };
+    let (told, clean) = heal(&everything);
+    assert!(clean, "{told:?}");
+    assert_eq!(told, [Told::Live { tag: world.config(LONG).tag_prefix }]);
+    agent.sees(&cut, firedrill_core::action::Presence::Full);
+    agent.sees(&paused, firedrill_core::action::Presence::Full);
+}
