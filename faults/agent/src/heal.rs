@@ -40,7 +40,7 @@ pub struct Job {
     pub folders: Vec<PathBuf>,
     /// Whether tables of ours are looked for in every network namespace that can be found, not only in the caller's own.
     pub everywhere: bool,
-    /// What a person puts before a command to be where the caller is: `nsenter --target 5 --all `, or nothing.
+    /// What a person puts before a command to be where the caller is: `nsenter --target 5 --pid --mount --net `, or nothing.
     pub prefix: String,
 }
 

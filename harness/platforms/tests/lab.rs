@@ -506,7 +506,8 @@ fn heal_inside() -> ExitCode {
 /// Does something by hand at a place of a lab.
 fn by_hand(record: &lab::Record, command: &str) -> String {
     let init = record.init.unwrap().pid;
-    let line = format!("nsenter --target {init} --all {command}");
+    let user = if firedrill_sys::dirs::is_root() { "" } else { "--user --preserve-credentials " };
+    let line = format!("nsenter --target {init} {user}--pid --mount --net {command}");
     let output = Command::new("sh").args(["-c", &line]).output().unwrap();
     assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()

@@ -76,7 +76,7 @@ pub fn print_inside() -> io::Result<Vec<Told>> {
         journals: vec![JOURNALS.into()],
         folders: config.nodes.iter().flat_map(|node| folders(&node.name)).collect(),
         everywhere: false,
-        prefix: format!("nsenter --target {} --all ", init.pid),
+        prefix: prefix(init.pid),
     };
     let program = agent()?;
     // All are opened first: once inside the first, the outer /proc may be closed to us.
@@ -87,6 +87,12 @@ pub fn print_inside() -> io::Result<Vec<Told>> {
         namespaces::enter(namespace.as_fd()).map_err(doing("enter the lab"))?;
     }
     run(&program, &job)
+}
+
+/// What a person puts before a command to be inside the lab of that init.
+pub(super) fn prefix(init: i32) -> String {
+    let user = if dirs::is_root() { "" } else { "--user --preserve-credentials " };
+    format!("nsenter --target {init} {user}--pid --mount --net ")
 }
 
 fn agent() -> io::Result<PathBuf> {
