@@ -536,8 +536,7 @@ fn what_is_left_in_a_lab_that_lives_on_is_healed_inside(work: &Path) {
         link: "vn1".to_owned(),
         address: std::net::Ipv4Addr::LOCALHOST,
     };
-    let node =
-        firedrill_agent::protocol::NodeSite { name: nodes()[0].clone(), site, ground: Default::default() };
+    let node = firedrill_agent::protocol::NodeSite { name: nodes()[0].clone(), site, ground: Default::default() };
     let config = firedrill_agent::protocol::Config {
         tag_prefix: tag.clone(),
         lease_nanos: 1,
