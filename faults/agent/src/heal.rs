@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use firedrill_core::action::Undo;
 use firedrill_sys::clock;
-use firedrill_sys::identity::own_namespace;
+use firedrill_sys::identity::{Identity, own_namespace};
 use firedrill_sys::namespaces::{self, Kind};
 use serde::{Deserialize, Serialize};
 
@@ -130,7 +130,7 @@ fn heal_journal(job: &Job, path: &Path, tell: &mut dyn FnMut(Told)) {
 
 /// Whether the agent of a journal that somebody has locked is alive. One of another pid namespace cannot be looked at.
 fn lives(header: &Header) -> bool {
-    !header.knows_processes() || header.agent.is_some_and(|agent| agent.is_alive())
+    !header.knows_processes() || header.agent.is_some_and(Identity::is_alive)
 }
 
 fn undo(job: &Job, leftover: &mut Leftover, tell: &mut dyn FnMut(Told)) {

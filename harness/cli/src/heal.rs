@@ -15,12 +15,11 @@ use firedrill_platforms::lab::heal::{TAG, Told};
 use firedrill_reports::console::Paint;
 
 use crate::args::HealArgs;
-use crate::failure::Failure;
 use crate::output;
 use crate::terminal::Terminal;
 
 /// Heals. Exit code 0 when nothing is left of what was asked for, 5 otherwise.
-pub(crate) fn heal(args: &HealArgs) -> Result<ExitCode, Failure> {
+pub(crate) fn heal(args: &HealArgs) -> ExitCode {
     let wanted = args.run.as_deref().map(ids);
     let mut healing = Healing { left: false, seen: 0 };
     match journal::find(&firedrill_sys::dirs::state_dir()) {
@@ -41,7 +40,7 @@ pub(crate) fn heal(args: &HealArgs) -> Result<ExitCode, Failure> {
     if healing.seen == 0 && !healing.left {
         output::print("nothing to heal\n");
     }
-    Ok(ExitCode::from(if healing.left { exit::DIRTY } else { exit::PASS }))
+    ExitCode::from(if healing.left { exit::DIRTY } else { exit::PASS })
 }
 
 /// What the program does as [`lab::heal::INSIDE`]: heals inside a lab, and says what was done, one JSON line each.
@@ -104,7 +103,9 @@ impl Healing {
         }
         self.swept();
         let left = lab::leftovers(id);
-        left.iter().for_each(|residue| self.residue(residue));
+        for residue in &left {
+            self.residue(residue);
+        }
         if !left.is_empty() {
             return;
         }
@@ -151,12 +152,18 @@ impl Healing {
             None => vec![lab::stray::remove(None)],
         };
         for (gone, left) in strays {
-            gone.iter().for_each(|what| self.say(Paint::Good, "removed", what));
-            left.iter().for_each(|residue| self.residue(residue));
+            for what in &gone {
+                self.say(Paint::Good, "removed", what);
+            }
+            for residue in &left {
+                self.residue(residue);
+            }
         }
         let running = lab::heal::left_running();
         for id in wanted.unwrap_or_default().iter().filter(|id| !running.contains(id)) {
-            lab::leftovers(id).iter().for_each(|residue| self.residue(residue));
+            for residue in lab::leftovers(id) {
+                self.residue(&residue);
+            }
         }
     }
 

@@ -77,7 +77,7 @@ fn perform(verb: &Verb) -> Result<ExitCode, Failure> {
         Verb::Doctor(args) => doctor::doctor(args),
         Verb::Judge(args) => judge::judge(args),
         Verb::Report(args) => report::report(args),
-        Verb::Heal(args) => heal::heal(args),
+        Verb::Heal(args) => Ok(heal::heal(args)),
         Verb::Up(args) => up::up(args),
         Verb::Down(args) => up::down(args),
     }

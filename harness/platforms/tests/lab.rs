@@ -46,6 +46,7 @@ const CASES: &[Case] = &[
     ("kill_9_of_the_holder_leaves_what_sweep_removes", kill_9_of_the_holder_leaves_what_sweep_removes),
     ("up_lives_on_until_down", up_lives_on_until_down),
     ("what_is_left_in_a_lab_that_lives_on_is_healed_inside", what_is_left_in_a_lab_that_lives_on_is_healed_inside),
+    ("what_bears_the_mark_of_no_lab_is_removed", what_bears_the_mark_of_no_lab_is_removed),
     ("an_unwound_panic_ends_the_lab", an_unwound_panic_ends_the_lab),
     ("an_ordinary_user_can_do_all_this", an_ordinary_user_can_do_all_this),
 ];
@@ -504,11 +505,14 @@ fn heal_inside() -> ExitCode {
 }
 
 /// Does something by hand at a place of a lab.
+#[expect(clippy::disallowed_methods, reason = "the system's own tools")]
 fn by_hand(record: &lab::Record, command: &str) -> String {
     let init = record.init.unwrap().pid;
     let user = if firedrill_sys::dirs::is_root() { "" } else { "--user --preserve-credentials " };
     let line = format!("nsenter --target {init} {user}--pid --mount --net {command}");
-    let output = Command::new("sh").args(["-c", &line]).output().unwrap();
+    // An ordinary user's path may lack the folder that nft is in.
+    let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap());
+    let output = Command::new("sh").args(["-c", &line]).env("PATH", path).output().unwrap();
     assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
@@ -525,8 +529,8 @@ fn what_is_left_in_a_lab_that_lives_on_is_healed_inside(work: &Path) {
     let pid: i32 = web.trim().parse().unwrap();
     let stat = by_hand(&record, &format!("cat /proc/{pid}/stat"));
     by_hand(&record, &format!("kill -STOP {pid}"));
-    let start = stat.rsplit_once(')').unwrap().1.split_whitespace().nth(19).unwrap().parse().unwrap();
-    let process = firedrill_core::action::ProcessRef { pid, start, name: "python3".to_owned() };
+    let since = stat.rsplit_once(')').unwrap().1.split_whitespace().nth(19).unwrap().parse().unwrap();
+    let process = firedrill_core::action::ProcessRef { pid, start: since, name: "python3".to_owned() };
     let action = Action::Pause { node: nodes()[0].clone(), process: None };
     let mut undo = firedrill_core::action::Undo::new(format!("{tag}1"), action);
     undo.processes.push(process);
@@ -536,7 +540,11 @@ fn what_is_left_in_a_lab_that_lives_on_is_healed_inside(work: &Path) {
         link: "vn1".to_owned(),
         address: std::net::Ipv4Addr::LOCALHOST,
     };
-    let node = firedrill_agent::protocol::NodeSite { name: nodes()[0].clone(), site, ground: Default::default() };
+    let node = firedrill_agent::protocol::NodeSite {
+        name: nodes()[0].clone(),
+        site,
+        ground: firedrill_agent::protocol::Ground::default(),
+    };
     let config = firedrill_agent::protocol::Config {
         tag_prefix: tag.clone(),
         lease_nanos: 1,
@@ -563,6 +571,35 @@ fn what_is_left_in_a_lab_that_lives_on_is_healed_inside(work: &Path) {
     assert_eq!(lab::heal::heal_lab(&run, &tag).unwrap(), []);
     assert!(record.init.unwrap().is_alive(), "the lab lives on");
     lab::down(&run).unwrap();
+    nothing_left(&run);
+}
+
+/// Leaves a control group, a mount and a loop device as labs have them, and finds each.
+#[expect(clippy::disallowed_methods, reason = "the system's own tools")]
+fn what_bears_the_mark_of_no_lab_is_removed(_work: &Path) {
+    if !firedrill_sys::dirs::is_root() {
+        return eprintln!("SKIPPED: only root can leave such things behind");
+    }
+    let run = run_id("stray");
+    let folder = firedrill_sys::dirs::state_dir().join("labs").join(&run);
+    fs::create_dir_all(folder.join("at")).unwrap();
+    let tool = |line: &str| {
+        let line = line.replace("FOLDER", folder.to_str().unwrap());
+        assert!(Command::new("sh").args(["-c", &line]).status().unwrap().success(), "{line}");
+    };
+    tool("mount -t tmpfs stray FOLDER/at && truncate -s 1M FOLDER/image && losetup --find FOLDER/image");
+    let mut planted = 2;
+    for root in firedrill_sys::cgroup::roots() {
+        fs::create_dir_all(root.join(format!("firedrill-{run}/n1"))).unwrap();
+        planted += 1;
+    }
+    let (gone, left) = lab::stray::remove(Some("nobody"));
+    assert!(gone.is_empty() && left.is_empty(), "{gone:?} {left:?}");
+    let (gone, left) = lab::stray::remove(Some(&run));
+    assert_eq!((gone.len(), left.len()), (planted, 0), "{gone:?} {left:?}");
+    assert_eq!(lab::stray::remove(Some(&run)).0.len(), 0);
+    assert_eq!(fs::read_dir(folder.join("at")).unwrap().count(), 0);
+    fs::remove_dir_all(&folder).unwrap();
     nothing_left(&run);
 }
 
