@@ -6,6 +6,7 @@
 use firedrill_core::check::CheckEntry;
 
 pub mod conclude;
+pub mod durable;
 pub mod faults;
 pub mod history;
 pub mod judge;

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use firedrill_check::durable;
 use firedrill_check::linear::Model;
 use firedrill_core::seed::Seed;
 use firedrill_core::units::{Bytes, duration};
 
-use crate::judge_txn::{self, Asked, Named, anomalies, consistency};
+use crate::judge_txn::{self, Asked, consistency};
 
 /// What every `--help` ends with. The numbers are those of [`firedrill_core::verdict::exit`].
 pub(crate) const EXIT_CODES: &str = "\
@@ -188,12 +189,15 @@ pub(crate) struct JudgeArgs {
     #[arg(long, value_name = "FILE", help = "Also write the verdict as JUnit", conflicts_with = "model")]
     pub(crate) junit: Option<PathBuf>,
     /// What the history's object is: the history is valid if it is linearizable, or, of the transactions list-append and
-    /// rw-register, if it shows no anomaly that was asked about
+    /// rw-register and of the models of durability (set-full and those after it), if it shows no anomaly that counts
     #[arg(long, value_name = "MODEL", value_parser = model())]
     pub(crate) model: Option<String>,
     /// The object's first value, as JSON
     #[arg(long, value_name = "JSON", default_value = "null", requires = "model")]
     pub(crate) initial: String,
+    /// bounded-staleness: how long something replaced may still be read; without it, not at all
+    #[arg(long, value_name = "TIME", value_parser = duration, requires = "model")]
+    pub(crate) staleness: Option<Duration>,
     /// Give up after so long; without it, never
     #[arg(long, value_name = "TIME", value_parser = duration, requires = "model")]
     pub(crate) limit_time: Option<Duration>,
@@ -219,9 +223,9 @@ pub(crate) struct TxnArgs {
     /// and strong-cc
     #[arg(long, value_name = "MODEL,…", value_delimiter = ',', value_parser = consistency, requires = "model")]
     pub(crate) consistency: Vec<Asked>,
-    /// Transactions: what the history must not show, by Elle's names
-    #[arg(long, value_name = "ANOMALY,…", value_delimiter = ',', value_parser = anomalies, requires = "model")]
-    pub(crate) anomalies: Vec<Named>,
+    /// Transactions: what the history must not show, by Elle's names. Models of durability: what counts as a violation
+    #[arg(long, value_name = "ANOMALY,…", value_delimiter = ',', requires = "model")]
+    pub(crate) anomalies: Vec<String>,
     /// rw-register: each key is linearizable, so that real time orders its versions
     #[arg(long, requires = "model")]
     pub(crate) linearizable_keys: bool,
@@ -235,8 +239,9 @@ pub(crate) struct TxnArgs {
 
 /// The names of the models.
 fn model() -> PossibleValuesParser {
+    let durable = durable::Model::ALL.iter().map(|model| model.name());
     let transactions = judge_txn::MODELS.iter().map(|(name, _)| *name);
-    PossibleValuesParser::new(Model::ALL.iter().map(|model| model.name()).chain(transactions))
+    PossibleValuesParser::new(Model::ALL.iter().map(|model| model.name()).chain(transactions).chain(durable))
 }
 
 /// `report`.

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use firedrill_check::history::{self, Form, Loaded, Packed, Value};
+use firedrill_check::history::{self, Form, Format, Loaded, Packed, Value};
 use firedrill_check::linear::{self, Counterexample, Limits, Model, Report, Stop, Verdict};
 use firedrill_core::time::{Clock, RunTime};
 use firedrill_core::units::human;
@@ -16,7 +16,8 @@ use serde::Serialize;
 
 use crate::args::JudgeArgs;
 use crate::failure::Failure;
-use crate::{judge_txn, output};
+use crate::judge_txn::Limited;
+use crate::{judge_durable, judge_txn, output};
 
 /// Reads the file, decides it, prints the verdict and gives its exit code.
 pub(crate) fn judge_file(args: &JudgeArgs, model: &str) -> Result<ExitCode, Failure> {
@@ -25,17 +26,16 @@ pub(crate) fn judge_file(args: &JudgeArgs, model: &str) -> Result<ExitCode, Fail
     Ok(ExitCode::from(code))
 }
 
-fn unreadable(args: &JudgeArgs) -> Failure {
+pub(crate) fn unreadable(args: &JudgeArgs) -> Failure {
     Failure::usage(format!("{} cannot be judged", args.run.display()))
 }
 
-fn read(args: &JudgeArgs, model: Model) -> Result<Packed, Failure> {
+fn read(limited: &Limited<'_>, args: &JudgeArgs, model: Model) -> Result<Result<Packed, Stop>, Failure> {
     if args.run.is_dir() {
         let form = if model == Model::Set { Form::Ledger } else { Form::Objects };
-        return recorded(args, form).map(|history| Packed::from(&history));
+        return recorded(args, form).map(|history| Ok(Packed::from(&history)));
     }
-    let bytes = fs::read(&args.run).map_err(|error| unreadable(args).because(&error))?;
-    history::load_packed(&bytes).map_err(|error| unreadable(args).because(&error))
+    limited.load(history::load_packed_within)
 }
 
 /// The history of a run.
@@ -83,17 +83,29 @@ fn judged(args: &JudgeArgs, model: &str) -> Result<(String, u8), Failure> {
     if let Some(transactions) = judge_txn::model(args, model)? {
         return judge_txn::judge(args, (model, transactions), &clock);
     }
+    if let Some(durable) = judge_durable::model(model) {
+        return judge_durable::judge(args, durable, &clock);
+    }
+    if args.staleness.is_some() {
+        return Err(Failure::usage("--staleness is for bounded-staleness"));
+    }
     let model = Model::ALL.iter().find(|known| known.name() == model).copied();
     let model = model.ok_or_else(|| Failure::usage("no such model"))?;
     let initial = history::parse_json(&args.initial)
         .map_err(|error| Failure::usage("--initial is not a value of JSON").because(&error))?;
-    let history = read(args, model)?;
-    let end = args.limit_time.map(|limit| RunTime::ZERO.plus(limit));
-    let expired = || end.is_some_and(|end| clock.now() >= end);
-    let memory = usize::try_from(args.limit_memory.0).unwrap_or(usize::MAX);
-    let held = memory_line("VmRSS:").and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or_default();
-    let limits = Limits { expired: &expired, memory: memory.saturating_sub(held) };
-    let report = linear::check(&history, model, &initial, &limits).map_err(|error| unreadable(args).because(&error))?;
+    let limited = Limited::new(args, &clock);
+    let (history, report) = match read(&limited, args, model)? {
+        Ok(history) => {
+            let expired = || limited.is_late();
+            let memory = usize::try_from(args.limit_memory.0).unwrap_or(usize::MAX);
+            let held = memory_line("VmRSS:").and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or_default();
+            let limits = Limits { expired: &expired, memory: memory.saturating_sub(held) };
+            let report =
+                linear::check(&history, model, &initial, &limits).map_err(|error| unreadable(args).because(&error))?;
+            (history, report)
+        }
+        Err(stop) => (Packed::from(&Loaded { format: Format::JepsenEdn, ops: Vec::new() }), linear::nothing_read(stop)),
+    };
     let seconds = clock.now().since(RunTime::ZERO);
     if let (Some(path), Verdict::Violated(found)) = (&args.picture, &report.verdict) {
         draw(path, &history, found)?;

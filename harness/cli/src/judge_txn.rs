@@ -1,9 +1,10 @@
 //! `firedrill judge FILE --model list-append|rw-register`: which anomalies a history of transactions shows.
 
-use std::fs;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::time::Duration;
 
-use firedrill_check::history::{self, Form};
+use firedrill_check::history::{self, Form, Unloaded};
 use firedrill_check::limits::{Stop, Watch};
 use firedrill_check::txn::{self, Anomaly, Consistency, Judged, Model, Options, Verdict};
 use firedrill_check::weak::Level;
@@ -16,14 +17,10 @@ use serde::Serialize;
 use crate::args::{JudgeArgs, TxnArgs};
 use crate::failure::Failure;
 use crate::judge_file::memory_line;
-use crate::{judge_file, judge_weak};
+use crate::{judge_durable, judge_file, judge_weak};
 
 /// The models by name.
 pub(crate) const MODELS: [(&str, Model); 2] = [("list-append", Model::ListAppend), ("rw-register", Model::RwRegister)];
-
-/// What `--anomalies` names: one, or a group.
-#[derive(Clone, Debug)]
-pub(crate) struct Named(Vec<Anomaly>);
 
 /// What `--consistency` names: a model of the lattice, or an axiomatic level of weak isolation.
 #[derive(Clone, Copy, Debug)]
@@ -74,9 +71,14 @@ impl<'a> Limited<'a> {
         Self { args, clock, end: args.limit_time.map(|limit| RunTime::ZERO.plus(limit)) }
     }
 
+    /// Whether the time is up.
+    pub(crate) fn is_late(&self) -> bool {
+        self.end.is_some_and(|end| self.clock.now() >= end)
+    }
+
     /// The limit that was reached.
     pub(crate) fn exceeded(&self) -> Option<Stop> {
-        if self.end.is_some_and(|end| self.clock.now() >= end) {
+        if self.is_late() {
             return Some(Stop::Time);
         }
         memory_line("VmRSS:").filter(|held| *held > self.args.limit_memory.0).map(|_| Stop::Memory)
@@ -88,11 +90,10 @@ impl<'a> Limited<'a> {
         if self.args.run.is_dir() {
             return Ok(Ok(history::to_edn(&judge_file::recorded(self.args, Form::Transactions)?)));
         }
-        let length = fs::metadata(&self.args.run).map_err(|error| unreadable().because(&error))?.len();
-        if length > self.args.limit_memory.0 {
-            return Ok(Err(Stop::Memory));
-        }
-        let bytes = fs::read(&self.args.run).map_err(|error| unreadable().because(&error))?;
+        let bytes = match self.bytes()? {
+            Ok(bytes) => bytes,
+            Err(stop) => return Ok(Err(stop)),
+        };
         // A file that is not UTF-8 is told of by the importer, which knows the place.
         match String::from_utf8(bytes) {
             Ok(text) => Ok(Ok(text)),
@@ -102,10 +103,50 @@ impl<'a> Limited<'a> {
             },
         }
     }
+
+    /// What is in the file, in pieces, so that a limit ends it.
+    fn bytes(&self) -> Result<Result<Vec<u8>, Stop>, Failure> {
+        let unreadable = |error: &io::Error| judge_file::unreadable(self.args).because(error);
+        let mut file = File::open(&self.args.run).map_err(|error| unreadable(&error))?;
+        let length = file.metadata().map_err(|error| unreadable(&error))?.len();
+        if length > self.args.limit_memory.0 {
+            return Ok(Err(Stop::Memory));
+        }
+        let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
+        loop {
+            if let Some(stop) = self.exceeded() {
+                return Ok(Err(stop));
+            }
+            let read = file.by_ref().take(PIECE).read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
+            if read == 0 {
+                return Ok(Ok(bytes));
+            }
+        }
+    }
+
+    /// The history in the file, read so, unless a limit is reached before.
+    pub(crate) fn load<T>(
+        &self,
+        load: impl Fn(&[u8], &mut Watch<'_>) -> Result<T, Unloaded>,
+    ) -> Result<Result<T, Stop>, Failure> {
+        let bytes = match self.bytes()? {
+            Ok(bytes) => bytes,
+            Err(stop) => return Ok(Err(stop)),
+        };
+        let exceeded = || self.exceeded();
+        match load(&bytes, &mut Watch::new(&exceeded)) {
+            Ok(history) => Ok(Ok(history)),
+            Err(Unloaded::Stopped(stop)) => Ok(Err(stop)),
+            Err(Unloaded::Mistake(error)) => Err(judge_file::unreadable(self.args).because(&error)),
+        }
+    }
 }
 
+/// So many bytes are read between two questions for a limit: some milliseconds from a disk.
+const PIECE: u64 = 16 << 20;
+
 /// A limit, as `--json` has it.
-fn limit_name(stop: Stop) -> &'static str {
+pub(crate) fn limit_name(stop: Stop) -> &'static str {
     match stop {
         Stop::Time => "time",
         Stop::Memory => "memory",
@@ -120,11 +161,12 @@ pub(crate) fn limit(stop: Stop) -> &'static str {
     }
 }
 
-/// Reads the name of an anomaly or of a group of them.
-pub(crate) fn anomalies(name: &str) -> Result<Named, String> {
-    Anomaly::named(name).map(Named).ok_or_else(|| {
+/// The anomalies of this name, or of this group of them.
+fn anomalies(name: &str) -> Result<Vec<Anomaly>, Failure> {
+    Anomaly::named(name).ok_or_else(|| {
         let known: Vec<&str> = Anomaly::all().map(Anomaly::name).collect();
-        format!("no such anomaly; there are G1, G2, G-single, G-nonadjacent, {}", known.join(", "))
+        let help = format!("there are G1, G2, G-single, G-nonadjacent, {}", known.join(", "));
+        Failure::usage(format!("--anomalies: no such anomaly: {name}")).help(help)
     })
 }
 
@@ -133,15 +175,16 @@ pub(crate) fn model(args: &JudgeArgs, name: &str) -> Result<Option<Model>, Failu
     let found = MODELS.iter().find(|(known, _)| *known == name).map(|(_, model)| *model);
     let asked = &args.transactions;
     let keys = [asked.linearizable_keys, asked.sequential_keys, asked.wfr_keys];
-    if found.is_none() && (!asked.consistency.is_empty() || !asked.anomalies.is_empty() || keys.contains(&true)) {
-        let help = "--consistency, --anomalies and the options of keys are for list-append and rw-register";
+    let names_anomalies = !asked.anomalies.is_empty() && judge_durable::model(name).is_none();
+    if found.is_none() && (!asked.consistency.is_empty() || names_anomalies || keys.contains(&true)) {
+        let help = "--consistency, --anomalies and the options of keys are for list-append and rw-register, --anomalies \
+                    also for models of durability";
         return Err(Failure::usage(format!("{name} is not a model of transactions")).help(help));
     }
     Ok(found)
 }
 
-/// What is to be printed, and the exit code. The initial value is fixed, and there are no limits: the work grows with
-/// the history.
+/// What is to be printed, and the exit code. The initial value is fixed.
 pub(crate) fn judge(args: &JudgeArgs, (name, model): (&str, Model), clock: &Clock) -> Result<(String, u8), Failure> {
     if args.initial != "null" {
         return Err(Failure::usage(format!("--initial is not for {name}: its keys begin empty")));
@@ -155,7 +198,7 @@ pub(crate) fn judge(args: &JudgeArgs, (name, model): (&str, Model), clock: &Cloc
     let exceeded = || limited.exceeded();
     let judged = match limited.text()? {
         Ok(text) => {
-            let options = options(&args.transactions);
+            let options = options(&args.transactions)?;
             txn::judge(&text, model, &options, &mut Watch::new(&exceeded))
                 .map_err(|error| unreadable().because(&error))?
         }
@@ -182,20 +225,21 @@ pub(crate) fn judge(args: &JudgeArgs, (name, model): (&str, Model), clock: &Cloc
 }
 
 /// What is asked; neither consistency nor anomalies given means strict serializability.
-fn options(args: &TxnArgs) -> Options {
-    let anomalies: Vec<Anomaly> = args.anomalies.iter().flat_map(|named| named.0.iter().copied()).collect();
+fn options(args: &TxnArgs) -> Result<Options, Failure> {
+    let named: Vec<Vec<Anomaly>> = args.anomalies.iter().map(|name| anomalies(name)).collect::<Result<_, _>>()?;
+    let anomalies = named.concat();
     let of = |asked: &Asked| if let Asked::Model(model) = asked { Some(*model) } else { None };
     let mut consistency: Vec<Consistency> = args.consistency.iter().filter_map(of).collect();
     if consistency.is_empty() && anomalies.is_empty() {
         consistency = Options::default().consistency;
     }
-    Options {
+    Ok(Options {
         consistency,
         anomalies,
         linearizable_keys: args.linearizable_keys,
         sequential_keys: args.sequential_keys,
         wfr_keys: args.wfr_keys,
-    }
+    })
 }
 
 fn name(verdict: Verdict) -> &'static str {
@@ -324,7 +368,7 @@ mod tests {
     fn asked(consistency: &[&str], anomalies: &[&str]) -> TxnArgs {
         TxnArgs {
             consistency: consistency.iter().map(|name| super::consistency(name).unwrap()).collect(),
-            anomalies: anomalies.iter().map(|name| super::anomalies(name).unwrap()).collect(),
+            anomalies: anomalies.iter().map(|name| (*name).to_owned()).collect(),
             linearizable_keys: false,
             sequential_keys: false,
             wfr_keys: false,
@@ -332,20 +376,20 @@ mod tests {
     }
 
     fn judged(args: &TxnArgs) -> Judged {
-        txn::judge(SKEW, Model::ListAppend, &options(args), &mut Watch::unlimited()).unwrap()
+        txn::judge(SKEW, Model::ListAppend, &options(args).unwrap(), &mut Watch::unlimited()).unwrap()
     }
 
     #[test]
     fn the_verdict_depends_on_what_is_asked() {
-        for (consistency, anomalies, verdict) in [
+        for (consistency, named, verdict) in [
             (&[][..], &[][..], Verdict::Violated),
             (&["serializable"], &[], Verdict::Violated),
             (&["snapshot-isolation"], &[], Verdict::Valid),
             (&[], &["G1"], Verdict::Valid),
             (&["snapshot-isolation"], &["G2"], Verdict::Violated),
         ] {
-            let judged = judged(&asked(consistency, anomalies));
-            assert_eq!(judged.report.verdict, verdict, "{consistency:?} {anomalies:?}");
+            let judged = judged(&asked(consistency, named));
+            assert_eq!(judged.report.verdict, verdict, "{consistency:?} {named:?}");
         }
         assert!(consistency("acid").is_err());
         assert!(anomalies("G7").is_err());

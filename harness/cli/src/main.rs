@@ -7,6 +7,7 @@ mod doctor;
 mod failure;
 mod heal;
 mod judge;
+mod judge_durable;
 mod judge_file;
 mod judge_txn;
 mod judge_weak;

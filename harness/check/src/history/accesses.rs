@@ -4,8 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::edn::Mistake;
+use super::packed::Sink;
 use super::plume::{Access, INITIAL};
-use super::{Format, ImportError, Kind, Loaded, Process, RawOp, Value, awdit, plume};
+use super::{Format, ImportError, Kind, Process, RawOp, Value, awdit, plume};
 
 /// The format, when it is one of these two.
 pub(crate) fn format(text: &str) -> Option<Format> {
@@ -26,7 +27,7 @@ fn scan_as(text: &str, format: Format, take: impl FnMut(Access) -> bool) -> Resu
 }
 
 /// Each transaction is one `ok` operation `txn`; a read of the initial value is one of nil.
-pub(super) fn read(text: &str, format: Format) -> Result<Loaded, Mistake> {
+pub(super) fn read(text: &str, format: Format, sink: &mut impl Sink) -> Result<(), Mistake> {
     let mut places: HashMap<(i64, i64), usize> = HashMap::new();
     let mut txns: Vec<(Access, Vec<Access>)> = Vec::new();
     let mut zeros: HashSet<i64> = HashSet::new();
@@ -41,7 +42,7 @@ pub(super) fn read(text: &str, format: Format) -> Result<Loaded, Mistake> {
             txns.len() - 1
         });
         txns[place].1.push(access);
-        true
+        sink.goes_on()
     })?;
     // The initial transaction comes first wherever its lines are.
     txns.sort_by_key(|(first, _)| !(format == Format::Plume && first.txn == INITIAL));
@@ -66,5 +67,8 @@ pub(super) fn read(text: &str, format: Format) -> Result<Loaded, Mistake> {
             line: first.line,
         }
     };
-    Ok(Loaded { format, ops: txns.into_iter().map(operation).collect() })
+    for txn in txns {
+        sink.take(operation(txn));
+    }
+    Ok(())
 }

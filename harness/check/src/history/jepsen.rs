@@ -5,18 +5,11 @@ use std::sync::Arc;
 use super::edn::{Dialect, Mistake, Reader};
 use super::packed::Sink;
 use super::value::Value;
-use super::{Format, Kind, Loaded, Names, Process, RawOp};
+use super::{Format, Kind, Names, Process, RawOp};
 
 const OPERATION: &str = "an operation: a map with :process, :type, :f and :value";
 
-/// Reads every operation of a text: in one vector, list or array, or one after the other.
-pub(super) fn read(text: &str) -> Result<Loaded, Mistake> {
-    let mut ops = Vec::new();
-    let format = read_into(text, &mut ops)?;
-    Ok(Loaded { format, ops })
-}
-
-/// Gives every operation to a sink.
+/// Gives every operation of a text to a sink: in one vector, list or array, or one after the other.
 pub(super) fn read_into(text: &str, sink: &mut impl Sink) -> Result<Format, Mistake> {
     let mut reader = Reader::new(text, Dialect::Edn);
     let mut ops = Ops { names: Names::default(), text, counted: 0, line: 1, keyed: false };
@@ -37,7 +30,7 @@ pub(super) fn read_into(text: &str, sink: &mut impl Sink) -> Result<Format, Mist
     }
     let dialect = dialect(text.get(reader.at()..).unwrap_or_default());
     reader.set_dialect(dialect);
-    loop {
+    while sink.goes_on() {
         reader.skip_tag()?;
         if let Some(close) = close {
             if reader.take(close) {
@@ -59,7 +52,7 @@ pub(super) fn read_into(text: &str, sink: &mut impl Sink) -> Result<Format, Mist
         sink.take(ops.operation(&mut reader)?);
     }
     reader.skip_blank()?;
-    if !reader.is_at_end() {
+    if !reader.is_at_end() && sink.goes_on() {
         return Err(reader.mistake("the end of the file after the last operation"));
     }
     Ok(match dialect {

@@ -21,6 +21,9 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use crate::limits::{Stop, Watch};
+use packed::Sink;
+
 pub(crate) use accesses::{format as access_format, scan as scan_accesses};
 pub use edn::{parse_edn, parse_json};
 pub use export::{to_edn, to_json_lines};
@@ -174,26 +177,89 @@ pub struct ImportError {
     pub expected: String,
 }
 
+/// Why a history was not read within limits.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Unloaded {
+    /// It is none.
+    Mistake(ImportError),
+    /// A limit was reached.
+    Stopped(Stop),
+}
+
+impl From<ImportError> for Unloaded {
+    fn from(error: ImportError) -> Self {
+        Self::Mistake(error)
+    }
+}
+
 /// Reads a history in whatever format it is.
 pub fn load(bytes: &[u8]) -> Result<Loaded, ImportError> {
-    let text = utf8(bytes)?;
-    let read = match accesses::format(text) {
-        Some(format) => accesses::read(text, format),
-        None if porcupine::is_log(text) => porcupine::read(text),
-        None => jepsen::read(text),
-    };
-    read.map_err(|mistake| mistake.place(text))
+    unlimited(load_within(bytes, &mut Watch::unlimited()))
 }
 
 /// Reads a history in whatever format it is, faster than [`load`] and into less memory.
 pub fn load_packed(bytes: &[u8]) -> Result<Packed, ImportError> {
+    unlimited(load_packed_within(bytes, &mut Watch::unlimited()))
+}
+
+fn unlimited<T>(read: Result<T, Unloaded>) -> Result<T, ImportError> {
+    read.map_err(|error| match error {
+        Unloaded::Mistake(error) => error,
+        Unloaded::Stopped(_) => ImportError { line: 1, column: 1, expected: "a history within the limits".to_owned() },
+    })
+}
+
+/// [`load`] that asks whether a limit was reached, again and again while it reads.
+pub fn load_within(bytes: &[u8], watch: &mut Watch<'_>) -> Result<Loaded, Unloaded> {
+    watch.ask().map_err(Unloaded::Stopped)?;
+    let text = utf8(bytes)?;
+    let mut watched = Watched { sink: Vec::new(), watch, stop: None };
+    let read = match accesses::format(text) {
+        Some(format) => accesses::read(text, format, &mut watched).map(|()| format),
+        None if porcupine::is_log(text) => porcupine::read(text, &mut watched).map(|()| Format::PorcupineLog),
+        None => jepsen::read_into(text, &mut watched),
+    };
+    let format = read.map_err(|mistake| mistake.place(text))?;
+    let Watched { sink: ops, stop, .. } = watched;
+    stop.map_or(Ok(Loaded { format, ops }), |stop| Err(Unloaded::Stopped(stop)))
+}
+
+/// [`load_packed`] that asks whether a limit was reached, again and again while it reads.
+pub fn load_packed_within(bytes: &[u8], watch: &mut Watch<'_>) -> Result<Packed, Unloaded> {
+    watch.ask().map_err(Unloaded::Stopped)?;
     let text = utf8(bytes)?;
     if accesses::format(text).is_some() || porcupine::is_log(text) {
-        return load(bytes).map(|history| Packed::from(&history));
+        return load_within(bytes, watch).map(|history| Packed::from(&history));
     }
-    let mut packing = packed::Packing::new(bytes.len());
-    let format = jepsen::read_into(text, &mut packing).map_err(|mistake| mistake.place(text))?;
-    Ok(packing.finish(format))
+    let mut watched = Watched { sink: packed::Packing::new(bytes.len()), watch, stop: None };
+    let format = jepsen::read_into(text, &mut watched).map_err(|mistake| mistake.place(text))?;
+    let Watched { sink, stop, .. } = watched;
+    stop.map_or_else(|| Ok(sink.finish(format)), |stop| Err(Unloaded::Stopped(stop)))
+}
+
+/// Steps of a [`Watch`] for one operation that is read.
+const STEPS_PER_OPERATION: usize = 4;
+
+/// A sink that takes nothing more once a limit was reached.
+struct Watched<'a, 'w, S> {
+    sink: S,
+    watch: &'a mut Watch<'w>,
+    stop: Option<Stop>,
+}
+
+impl<S: Sink> Sink for Watched<'_, '_, S> {
+    fn take(&mut self, op: RawOp) {
+        self.sink.take(op);
+    }
+
+    fn simple(&mut self, text: &str, at: usize, line: usize) -> Option<usize> {
+        self.sink.simple(text, at, line)
+    }
+
+    fn goes_on(&mut self) -> bool {
+        self.stop = self.stop.or_else(|| self.watch.spend(STEPS_PER_OPERATION).err());
+        self.stop.is_none()
+    }
 }
 
 fn utf8(bytes: &[u8]) -> Result<&str, ImportError> {

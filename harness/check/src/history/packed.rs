@@ -136,6 +136,11 @@ pub(super) trait Sink {
         let _ = (text, at, line);
         None
     }
+
+    /// Whether the next operation is wanted; otherwise reading ends there.
+    fn goes_on(&mut self) -> bool {
+        true
+    }
 }
 
 impl Sink for Vec<RawOp> {

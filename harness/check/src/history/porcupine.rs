@@ -1,7 +1,8 @@
 //! The log lines of Porcupine's etcd histories: `INFO  jepsen.util - 3 :invoke :cas [1 2]`, in columns of blanks or tabs.
 
 use super::edn::{Dialect, Mistake, Reader};
-use super::{Format, Kind, Loaded, Names, Process, RawOp};
+use super::packed::Sink;
+use super::{Kind, Names, Process, RawOp};
 
 const MARK: &str = "jepsen.util -";
 
@@ -11,17 +12,19 @@ pub(super) fn is_log(text: &str) -> bool {
 }
 
 /// Reads every line that is one of an operation.
-pub(super) fn read(text: &str) -> Result<Loaded, Mistake> {
+pub(super) fn read(text: &str, sink: &mut impl Sink) -> Result<(), Mistake> {
     let mut names = Names::default();
-    let mut ops = Vec::new();
     let mut start = 0;
     for (place, line) in text.split_inclusive('\n').enumerate() {
+        if !sink.goes_on() {
+            break;
+        }
         if !line.trim().is_empty() {
-            ops.push(operation(line, start, place + 1, &mut names)?);
+            sink.take(operation(line, start, place + 1, &mut names)?);
         }
         start += line.len();
     }
-    Ok(Loaded { format: Format::PorcupineLog, ops })
+    Ok(())
 }
 
 fn operation(line: &str, start: usize, number: usize, names: &mut Names) -> Result<RawOp, Mistake> {

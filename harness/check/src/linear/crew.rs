@@ -85,7 +85,7 @@ mod tests {
             }
             let history = Packed::from(&load(text.as_bytes()).unwrap());
             let decided = |threads| {
-                let mut all = models::translate(&history, Model::Register, &Value::Nil).unwrap();
+                let mut all = models::translate(&history, Model::Register, &Value::Nil, &|| false).unwrap().unwrap();
                 let limits = Limits { expired: &|| false, memory: 1 << 30 };
                 decide_with(&mut all.objects, threads, &all.values, &limits)
             };

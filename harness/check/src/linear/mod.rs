@@ -203,11 +203,19 @@ pub enum Refusal {
 /// Decides a history. `initial` is nil where nothing else is known. Objects are decided on as many threads as there are
 /// cores; what is said does not depend on them.
 pub fn check(history: &Packed, model: Model, initial: &Value, limits: &Limits<'_>) -> Result<Report, Refusal> {
-    let Translated { recorded, objects, values } = models::translate(history, model, initial)?;
+    let Some(translated) = models::translate(history, model, initial, limits.expired)? else {
+        return Ok(nothing_read(Stop::Time));
+    };
+    let Translated { recorded, objects, values } = translated;
     let calls = objects.iter().map(|object| object.spans.len()).sum();
     let count = objects.len();
     let verdict = if recorded == 0 { Verdict::Nothing } else { crew::decide_all(objects, &values, limits) };
     Ok(Report { verdict, calls, objects: count })
+}
+
+/// The answer when a limit was reached before every operation was read.
+pub fn nothing_read(why: Stop) -> Report {
+    Report { verdict: Verdict::Unknown { why, verified: 0, of: 0, key: None }, calls: 0, objects: 0 }
 }
 
 fn decide(object: &mut Object, values: &[Value], limits: &Limits<'_>) -> Verdict {

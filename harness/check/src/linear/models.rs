@@ -47,8 +47,16 @@ pub(super) struct Done<'a> {
     pub(super) refused: bool,
 }
 
-/// Reads every call. The initial value is checked even when there is none.
-pub(super) fn translate(history: &Packed, model: Model, initial: &Value) -> Result<Translated, Refusal> {
+/// So many calls are read between two questions for the time.
+const CALLS: usize = 1 << 14;
+
+/// Reads every call, unless the time is up before. The initial value is checked even when there is none.
+pub(super) fn translate(
+    history: &Packed,
+    model: Model,
+    initial: &Value,
+    expired: &dyn Fn() -> bool,
+) -> Result<Option<Translated>, Refusal> {
     let calls = history.pairs()?;
     let keyed = is_keyed(history, model, &calls);
     let mut translation = Translation::new(history, model, initial, keyed);
@@ -56,7 +64,10 @@ pub(super) fn translate(history: &Packed, model: Model, initial: &Value) -> Resu
     let mut objects: Vec<Building> = Vec::new();
     let mut places: FastMap<u32, usize> = FastMap::default();
     let one = if keyed { 0 } else { calls.len() };
-    for call in &calls {
+    for (number, call) in calls.iter().enumerate() {
+        if number % CALLS == 0 && expired() {
+            return Ok(None);
+        }
         let Some(asked) = history.event(call.begins()) else { continue };
         let result = call.ends().and_then(|place| history.event(place));
         let result = match result.map(|result| result.kind) {
@@ -86,7 +97,7 @@ pub(super) fn translate(history: &Packed, model: Model, initial: &Value) -> Resu
         }
     }
     let objects = objects.into_iter().map(|building| building.object(first.clone())).collect();
-    Ok(Translated { recorded: calls.len(), objects, values: translation.values })
+    Ok(Some(Translated { recorded: calls.len(), objects, values: translation.values }))
 }
 
 /// The key of a call, if objects have keys, and the call beside it; nothing when it has none.

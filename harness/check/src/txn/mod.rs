@@ -38,7 +38,7 @@ mod versions;
 
 use std::collections::BTreeMap;
 
-use crate::history::{self, Format, Loaded, RawOp};
+use crate::history::{self, Format, Loaded, RawOp, Unloaded};
 use crate::limits::{Stop, Watch};
 
 pub use anomaly::{Anomaly, CycleKind, Order};
@@ -179,7 +179,11 @@ pub fn judge(text: &str, model: Model, options: &Options, watch: &mut Watch<'_>)
     let (read, format, events) = match scan::scan(text, model, watch) {
         Ok(Some(read)) => (Ok(read.all), read.format, read.events),
         Ok(None) => {
-            let history = history::load(text.as_bytes())?;
+            let history = match history::load_within(text.as_bytes(), watch) {
+                Ok(history) => history,
+                Err(Unloaded::Mistake(error)) => return Err(error.into()),
+                Err(Unloaded::Stopped(stop)) => return Ok(nothing_read(stop)),
+            };
             let report = check_within(&history, model, options, watch)?;
             let op = |place: &usize| Some((*place, history.ops.get(*place)?.clone()));
             let ops = places(&report).iter().filter_map(op).collect();

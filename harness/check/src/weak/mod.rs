@@ -30,7 +30,7 @@ mod report;
 mod tests;
 mod writers;
 
-use crate::history::{self, Loaded};
+use crate::history::{self, Loaded, Unloaded};
 use crate::intern::at;
 use crate::limits::{Stop, Watch};
 use crate::txn::TxnError;
@@ -48,7 +48,11 @@ pub use report::{Anomaly, Report, Shown, Verdict, Witness};
 pub fn judge(text: &str, levels: &[Level], watch: &mut Watch<'_>) -> Result<Report, TxnError> {
     match history::access_format(text) {
         Some(format) => conclude(Registers::scan(text, format, watch), levels, watch),
-        None => check(&history::load(text.as_bytes())?, levels, watch),
+        None => match history::load_within(text.as_bytes(), watch) {
+            Ok(history) => check(&history, levels, watch),
+            Err(Unloaded::Mistake(error)) => Err(error.into()),
+            Err(Unloaded::Stopped(stop)) => Ok(nothing_read(stop)),
+        },
     }
 }
 
