@@ -30,6 +30,7 @@ pub static FAULTS: &[FaultEntry] = &[
     disk::torn_write::ENTRY,
     net::bandwidth::ENTRY,
     net::corrupt::ENTRY,
+    net::dns::ENTRY,
     net::duplicate::ENTRY,
     net::half_open::ENTRY,
     net::jitter::ENTRY,

@@ -28,6 +28,7 @@ pub(crate) fn check(
         process(context, cluster, fault);
         deeds(context, cluster, fault);
         clocks(context, cluster, fault);
+        names(context, cluster, fault);
     }
     operations(context, cluster, load);
     let placed = timeline(context, faults);
@@ -117,6 +118,23 @@ fn clocks(context: &Context<'_>, cluster: &cluster::Draft, fault: &Draft) {
             }
             Some(_) | None => {}
         }
+    }
+}
+
+/// Who never asks for a name cannot be misled; and a name must be a node's.
+fn names(context: &Context<'_>, cluster: &cluster::Draft, fault: &Draft) {
+    let (Some(system), Some(read), Some(entry)) = (&cluster.system, &fault.fault, fault.entry) else { return };
+    if !entry.deeds.contains(&Deed::MisleadNames) {
+        return;
+    }
+    if let Err(help) = system.uses_names() {
+        let message = "the servers find each other by address, so that no answer of a name server reaches them";
+        context.note(fault.kind_place.clone(), message, help);
+    }
+    for name in read.needs().names.iter().filter(|name| !cluster.nodes.contains(name)) {
+        let known: Vec<&str> = cluster.nodes.iter().map(NodeName::as_str).collect();
+        let message = format!("there is no node `{name}` whose name could be asked for");
+        context.unknown(fault.kind_place.clone(), message, name.as_str(), &known);
     }
 }
 

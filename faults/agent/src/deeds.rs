@@ -5,6 +5,7 @@ pub mod cut;
 pub mod disk;
 pub mod impair;
 pub mod kill;
+pub mod names;
 pub mod oom;
 pub mod pause;
 pub mod power;
@@ -87,9 +88,7 @@ pub fn work(action: &Action) -> Result<&'static dyn Work, Refusal> {
         Action::Roll { .. } => Ok(&roll::Roll),
         Action::Stop { .. } => Ok(&stop::Stop),
         Action::Impair { .. } => Ok(&impair::Impair),
-        Action::MisleadNames { .. } => {
-            Err(Refusal::new(RefusalKind::NotOffered, format!("this agent cannot: {action}")))
-        }
+        Action::MisleadNames { .. } => Ok(&names::Mislead),
     }
 }
 

@@ -15,6 +15,8 @@ pub mod input;
 pub mod journal;
 pub mod leftovers;
 pub mod log;
+pub mod lookup;
+pub mod names;
 pub mod output;
 pub mod protocol;
 pub mod sabotage;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use firedrill_agent::deeds::pause;
 use firedrill_agent::disk::{self, trial};
-use firedrill_agent::{guard, heal, hog, log, serve, wire};
+use firedrill_agent::{guard, heal, hog, log, lookup, names, serve, wire};
 use firedrill_sys::process::EndSignals;
 
 fn main() -> ExitCode {
@@ -38,6 +38,8 @@ fn main() -> ExitCode {
             Err(error) => failed(&format!("healing: {error}")),
         },
         Some(disk::ARGUMENT) => ended(disk::run(&second())),
+        Some(lookup::ARGUMENT) => ended(lookup::run(&second())),
+        Some(names::ARGUMENT) => ended(names::run(&second())),
         Some(trial::ARGUMENT) => ended(trial::run(&second())),
         None => match serve::run(signals) {
             Ok(true) => ExitCode::SUCCESS,

@@ -367,6 +367,7 @@ fn inventory(world: &World) -> Result<Inventory, Refusal> {
     }
     stopped.sort();
     inventory.items.insert("clock".to_owned(), deeds::clock::changed(world));
+    inventory.items.insert("name-server".to_owned(), deeds::names::in_force(world));
     inventory.items.insert("process-limits".to_owned(), deeds::press::held_to(world));
     inventory.items.insert("process-stopped".to_owned(), stopped);
     Ok(inventory)

@@ -2,6 +2,7 @@
 
 pub mod bandwidth;
 pub mod corrupt;
+pub mod dns;
 pub mod duplicate;
 pub mod grudge;
 pub mod half_open;

@@ -22,6 +22,7 @@ pub mod press;
 pub mod process;
 pub mod programs;
 pub mod ready;
+pub mod resolve;
 pub mod sockets;
 pub mod spawn;
 pub mod trace;

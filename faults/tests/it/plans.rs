@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use crate::views::{healthy, read};
 
 /// Every way to write a fault, with a role to aim it at.
-const WAYS: [(&str, &str, &str, u32); 54] = [
+const WAYS: [(&str, &str, &str, u32); 58] = [
     ("clock.drift", "rate = '+500ppm'", "primary", 3),
     ("clock.jump", "by = '-10m'\nprocess = 'postgres'", "primary", 3),
     ("clock.skew", "by = '+2s'\nover = '4s'", "replicas", 3),
@@ -30,6 +30,10 @@ const WAYS: [(&str, &str, &str, u32); 54] = [
     ("disk.torn-write", "path = 'base'", "primary", 3),
     ("net.bandwidth", "rate = '256KiB'", "primary", 3),
     ("net.corrupt", "chance = '5%'\ndirection = 'out'", "primary", 3),
+    ("net.dns", "answer = 'servfail'", "all", 3),
+    ("net.dns", "answer = 'nxdomain'\nwhose = 'primary'", "replicas", 3),
+    ("net.dns", "answer = 'other-node'\nwhose = 'others'", "any:2", 3),
+    ("net.dns", "answer = 'late'\ndelay = '300ms'\nnames = ['n3', 'n1']", "primary", 3),
     ("net.duplicate", "chance = '0.1%'\nbetween = 'clients'\ndirection = 'in'", "primary", 3),
     ("net.half-open", "between = 'peers'", "any:2", 3),
     ("net.jitter", "by = '100ms'", "primary", 3),
@@ -126,6 +130,9 @@ fn what_cannot_be_planned_says_why() {
     let skew = ("clock.skew", "by = '+2s'\nover = '4s'", "primary", 3);
     assert_eq!(error(skew, Some(6999)), "it would be healed on the way: hold it for 7s at least");
     let cpu = ("resource.cpu", "", "primary", 3);
+    let late = ("net.dns", "answer = 'late'\ndelay = '3s'\nwhose = 'others'", "any:2", 3);
+    let said = error(late, Some(6899));
+    assert_eq!(said, "late answers take their time to be proven: hold it for 6900ms at least");
     assert_eq!(error(cpu, Some(3999)), "it takes a second to be seen: hold it for 4s at least");
 }
 

@@ -100,14 +100,17 @@ pub struct Needs {
     pub disk: BTreeSet<Option<String>>,
     /// Processes whose clock is changed; `None` is every process.
     pub clocks: BTreeSet<Option<ProcessName>>,
+    /// Nodes that are named whose names are to be answered wrongly.
+    pub names: BTreeSet<NodeName>,
 }
 
 impl Needs {
-    /// Both.
+    /// Those of both.
     pub fn add(&mut self, other: Self) {
         self.deeds.extend(other.deeds);
         self.disk.extend(other.disk);
         self.clocks.extend(other.clocks);
+        self.names.extend(other.names);
     }
 }
 

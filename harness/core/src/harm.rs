@@ -403,13 +403,17 @@ impl fmt::Display for ClockChange {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "kebab-case")]
 pub enum NameAnswer {
-    /// An address that nobody has, or somebody else.
+    /// This address.
     Wrong {
         /// The address.
         address: Ipv4Addr,
     },
-    /// SERVFAIL.
+    /// The address of the node after it, in the order of the cluster, and of the first for the last.
+    OtherNode,
+    /// SERVFAIL: the name server could not find out.
     Failure,
+    /// NXDOMAIN: there is no such name.
+    NoSuchName,
     /// The truth, late.
     Delay {
         /// By so much.
@@ -421,7 +425,9 @@ impl fmt::Display for NameAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Wrong { address } => write!(f, "answer {address}"),
+            Self::OtherNode => f.write_str("answer another node's address"),
             Self::Failure => f.write_str("answer SERVFAIL"),
+            Self::NoSuchName => f.write_str("answer NXDOMAIN"),
             Self::Delay { delay } => write!(f, "answer {} late", human(*delay)),
         }
     }

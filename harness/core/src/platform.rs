@@ -336,6 +336,9 @@ pub struct NodeAddress {
     pub address: Ipv4Addr,
 }
 
+/// An address of the lab's network that nobody ever has.
+pub const LAB_NOBODY: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 250);
+
 /// Addresses for `nodes`, in order, from `10.77.0.1`.
 pub fn lab_addresses(nodes: &[NodeName]) -> Vec<NodeAddress> {
     let numbered = nodes.iter().zip(1_u8..=200);

@@ -80,6 +80,10 @@ pub trait System: Send + Sync {
     fn clock_of(&self, _process: &ProcessName) -> Result<(), &'static str> {
         Err("this system has no process whose clock can be changed")
     }
+    /// Whether its servers find each other by name, so that the answers of a name server reach them; if not, what to do.
+    fn uses_names(&self) -> Result<(), &'static str> {
+        Err("leave the fault out, or use a system whose servers can find each other by name, as patroni")
+    }
     /// Looks a node's data through for damage. The caller bounds it.
     async fn audit(&self, _dial: &dyn Dialer, _node: &NodeName) -> Audit {
         Audit { failure: Some("this system cannot look its data through".to_owned()), ..Audit::default() }
@@ -144,6 +148,9 @@ pub struct LabRecipe {
     /// The program files of processes whose clock can be changed by a library that is loaded before their own.
     #[serde(default)]
     pub clocks: BTreeMap<ProcessName, PathBuf>,
+    /// Whether the nodes have names: the lab then runs a name server, and every node asks that one.
+    #[serde(default)]
+    pub names: bool,
 }
 
 /// A program the recipe starts.

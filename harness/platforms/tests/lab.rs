@@ -97,6 +97,7 @@ fn recipe() -> LabRecipe {
         units: Vec::new(),
         files: Vec::new(),
         clocks: BTreeMap::new(),
+        names: false,
     };
     let late = "import socket, time; socket.create_connection(('127.0.0.1', 8000)); print('late on', socket.gethostname(), flush=True); time.sleep(600)";
     for node in nodes() {

@@ -7,6 +7,7 @@ mod heal;
 mod holding;
 mod holds;
 mod impair;
+mod names;
 mod press;
 mod processes;
 mod protocol;

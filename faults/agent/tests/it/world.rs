@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
@@ -15,9 +15,11 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use firedrill_agent::names;
 use firedrill_agent::protocol::{Config, Ground, NodeSite, Site};
 use firedrill_core::action::{Action, Endpoint, Link};
 use firedrill_core::cluster::{NodeName, ProcessName};
+use firedrill_core::platform::NodeAddress;
 use firedrill_sys::cgroup::{self, Group};
 use firedrill_sys::clock;
 use firedrill_sys::process::{NetnsId, Process, in_netns};
@@ -25,6 +27,11 @@ use nix::sched::{CloneFlags, setns, unshare};
 
 /// Nodes of the world.
 const NODES: u8 = 3;
+
+/// Where others find a file that this process has open.
+fn own_path(file: &File) -> PathBuf {
+    format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd()).into()
+}
 
 /// A network namespace kept in being by an open file.
 pub(crate) struct Netns(File);
@@ -49,7 +56,7 @@ impl Netns {
     }
 
     fn path(&self) -> PathBuf {
-        format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd()).into()
+        own_path(&self.0)
     }
 
     /// A command inside, killed when this thread ends.
@@ -59,6 +66,11 @@ impl Netns {
         command.args(["--pdeathsig", "KILL", "nsenter"]).arg(format!("--net={}", self.path().display()));
         command.arg(program).stdin(Stdio::null());
         command
+    }
+
+    /// A UDP socket inside.
+    pub(crate) fn socket(&self) -> UdpSocket {
+        self.inside(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("a socket"))
     }
 
     fn ip(&self, arguments: &str) {
@@ -73,6 +85,9 @@ pub(crate) struct World {
     children: RefCell<Vec<Child>>,
     run: String,
     starter: Option<PathBuf>,
+    resolver: Option<PathBuf>,
+    /// The mounts of the nodes, where they have their own.
+    mounts: Option<File>,
     groups: Vec<PathBuf>,
     folder: tempfile::TempDir,
 }
@@ -100,7 +115,18 @@ pub(crate) fn world() -> Option<World> {
     }
     let run = format!("t{}x{}", std::process::id(), RUNS.fetch_add(1, Ordering::Relaxed));
     let folder = tempfile::tempdir().expect("a folder");
-    Some(World { switch, ends, children: RefCell::default(), run, starter: None, groups: Vec::new(), folder })
+    let (starter, resolver, mounts) = (None, None, None);
+    Some(World {
+        switch,
+        ends,
+        children: RefCell::default(),
+        run,
+        starter,
+        resolver,
+        mounts,
+        groups: Vec::new(),
+        folder,
+    })
 }
 
 /// The clients come after the nodes.
@@ -146,7 +172,7 @@ impl World {
                 .collect(),
             clients: Some(site(NODES + 1)),
             starter: self.starter.clone(),
-            resolver: None,
+            resolver: self.resolver.clone(),
             journal: Some(self.folder.path().join("journals")),
         }
     }
@@ -158,6 +184,7 @@ impl World {
             clock: Some(self.clocks(number)).filter(|folder| folder.is_dir()),
             home: Some(self.folder.path().to_owned()),
             cgroups: cgroups.collect(),
+            mounts: self.mounts.as_ref().map(own_path),
             ..Ground::default()
         }
     }
@@ -183,6 +210,41 @@ impl World {
             self.groups.extend([group.0, lab]);
         }
         true
+    }
+
+    /// Gives the nodes names, as the lab does: a name server in the switch, and mounts by which every node asks that one.
+    /// The name server's process id.
+    pub(crate) fn with_names(&mut self) -> i32 {
+        let server = Ipv4Addr::new(10, 77, 0, 202);
+        self.switch.ip(&format!("addr add {server}/24 dev sw0"));
+        let resolv = self.folder.path().join("resolv.conf");
+        std::fs::write(&resolv, format!("nameserver {server}\noptions timeout:1 attempts:1\n")).expect("a file");
+        let own = move || {
+            unshare(CloneFlags::CLONE_FS | CloneFlags::CLONE_NEWNS).expect("mounts of its own");
+            firedrill_sys::mounts::make_private().expect("private");
+            firedrill_sys::mounts::bind(&resolv, std::path::Path::new("/etc/resolv.conf")).expect("mounted");
+            File::open("/proc/thread-self/ns/mnt").expect("its file")
+        };
+        self.mounts = Some(thread::spawn(own).join().expect("a thread"));
+        self.resolver = Some(self.folder.path().join("names.sock"));
+        self.start_names()
+    }
+
+    /// Starts the name server; its process id.
+    pub(crate) fn start_names(&self) -> i32 {
+        let socket = self.resolver.clone().expect("a world with names");
+        drop(std::fs::remove_file(&socket));
+        let nodes = (1..=NODES).map(|number| NodeAddress { node: node(number), address: address(number) });
+        let at = "10.77.0.202:53".parse().expect("an address");
+        let setting = serde_json::to_string(&names::Setting { at, socket, nodes: nodes.collect() }).expect("a setting");
+        let mut command = self.switch.command(env!("CARGO_BIN_EXE_firedrill-agent"));
+        let mut child = command.args([names::ARGUMENT, &setting]).stdout(Stdio::piped()).spawn().expect("it starts");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut line).expect("a line");
+        assert_eq!(line.trim(), names::READY);
+        let pid = i32::try_from(child.id()).expect("a pid");
+        self.keep(child);
+        pid
     }
 
     /// Where a test may make the clocks of a node.

@@ -14,7 +14,7 @@ use toml::{Table, Value};
 
 use crate::command::{Ended, FIREDRILL, machine, program};
 
-/// Everything but the faults. The parameters are those of the shipped scenarios, so that they share a template. Little
+/// Everything but the faults. The parameters are those of the scenarios with names, so that they share a template. Little
 /// load: a commit that waits for a standby keeps its connection, whoever gave it up, until the server has no more.
 const HEAD: &str = r#"
 firedrill = 1
@@ -28,6 +28,7 @@ synchronous-mode = "strict"
 ttl           = "20s"
 loop-wait     = "1s"
 retry-timeout = "5s"
+names         = true
 
 [workload]
 kind    = "ledger"
@@ -58,6 +59,7 @@ const VARIANTS: &[(&str, &[&str])] = &[
     // What is seen only over a while takes its probe two seconds, three times.
     ("clock.drift", &["for = '8s'"]),
     ("clock.skew", &["over = '2s'\nfor = '8s'"]),
+    ("net.dns", &["", "answer = 'nobody'\nwhose = 'others'", "answer = 'late'\ndelay = '300ms'"]),
     // Of one node, the half would be the whole.
     ("node.rolling-restart", &["on = 'all'\nevery = '4s'\ndown = '1s'\ngrace = '2s'\nfor = '13s'"]),
     ("node.stop", &["grace = '2s'\nfor = '6s'"]),

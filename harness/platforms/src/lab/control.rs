@@ -114,6 +114,10 @@ async fn read_all(socket: Arc<UnixStream>, pending: Arc<Mutex<Pending>>, inciden
                 drop(incidents.send(Incident::AgentDied { detail }));
                 continue;
             }
+            Ok(Some((Tell::NamesExited { status }, _))) => {
+                drop(incidents.send(Incident::AgentDied { detail: format!("its name server ended: {status}") }));
+                continue;
+            }
             Ok(Some((Tell::Ready | Tell::Failed { .. }, _))) => continue,
             Ok(None) => break,
             Err(error) => {

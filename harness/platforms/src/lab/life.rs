@@ -27,7 +27,8 @@ use super::records::{self, Purpose, Record};
 use super::stray;
 use super::template::Template;
 use super::wire::{
-    self, Ask, CLIENTS, CLIENTS_ADDRESS, DiskConfig, JOURNAL_FOLDER, JOURNALS, LabConfig, NodeConfig, STARTER,
+    self, Ask, CLIENTS, CLIENTS_ADDRESS, DiskConfig, JOURNAL_FOLDER, JOURNALS, LabConfig, NAME_SERVER, NodeConfig,
+    STARTER,
 };
 use super::{Lab, Made, clocks, files, groups, init, not_started, preflight};
 use crate::agent_client::AgentClient;
@@ -132,6 +133,7 @@ impl Lab {
             clocks: self.clocks(),
             owner: firedrill_sys::namespaces::own_ids(),
             disk: self.disk_config()?,
+            names: if self.recipe.names { Some(agent_program()?) } else { None },
         })
     }
 
@@ -173,7 +175,7 @@ impl Lab {
             nodes: nodes.collect(),
             clients: Some(site(CLIENTS, CLIENTS_ADDRESS)),
             starter: Some(STARTER.into()),
-            resolver: None,
+            resolver: self.recipe.names.then(|| NAME_SERVER.into()),
             journal: Some(JOURNALS.into()),
         }
     }
@@ -193,9 +195,8 @@ impl Lab {
         if !self.has_disks() {
             return Ok(None);
         }
-        let program = preflight::find_agent().map_err(|missing| io::Error::other(missing.what))?;
         Ok(Some(DiskConfig {
-            program,
+            program: agent_program()?,
             targets: self.request.needs.disk.clone(),
             power: self.request.needs.deeds.contains(&Deed::LosePower),
         }))
@@ -301,6 +302,10 @@ impl Lab {
         }
         Ok(())
     }
+}
+
+fn agent_program() -> io::Result<PathBuf> {
+    preflight::find_agent().map_err(|missing| io::Error::other(missing.what))
 }
 
 /// How a path inside the lab is named outside (`proc_pid_root(5)`).

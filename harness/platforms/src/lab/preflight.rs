@@ -9,7 +9,7 @@ use firedrill_core::system::LabRecipe;
 use firedrill_sys::nft::{self, Keeper};
 use firedrill_sys::{accounts, dirs, namespaces, programs, trace, volume};
 
-use super::{clocks, groups};
+use super::{clocks, groups, init};
 
 pub(super) mod trial;
 
@@ -18,6 +18,9 @@ const AGENT: &str = "firedrill-agent";
 
 /// What disks are harmed with.
 const HARM_DISK: &str = "a file system in user space (FUSE) between the servers and their files, which passes through when the agent is gone";
+
+/// What nodes are misled with.
+const MISLEAD_NAMES: &str = "a name server of the lab's own, which every node asks by its own /etc/resolv.conf, and which tells the truth when the agent is gone";
 
 /// Asks this host for everything: what the recipe's servers need, and what each deed will be done with. Without a recipe
 /// only what any lab needs.
@@ -104,7 +107,7 @@ fn mechanism(deed: Deed) -> Result<Mechanism, Missing> {
             groups::mechanism(deed, "pids", "threads that sleep, up to the limit of the node's control group")
         }
         Deed::MisleadNames => {
-            Err(Missing::new(format!("{deed} is not built into this version"), "use a newer firedrill"))
+            init::can_name().map(|()| Mechanism::best(deed, MISLEAD_NAMES).note("for systems that use names"))
         }
     }
 }

@@ -29,6 +29,8 @@ pub(crate) const NODES: &str = "/run/firedrill/nodes";
 pub(crate) const IMAGES: &str = "/run/firedrill/images";
 /// Where the disks are that serve homes: by the node's name, what each passes through to, and its socket.
 pub(crate) const DISKS: &str = "/run/firedrill/disks";
+/// The socket at which the agent asks the nodes' name server to mislead.
+pub(crate) const NAME_SERVER: &str = "/run/firedrill/names.sock";
 /// Name of the clients' network namespace, and of its link at the switch after a `v`.
 pub(crate) const CLIENTS: &str = "clients";
 /// Name of the observers' network namespace.
@@ -61,6 +63,8 @@ pub(crate) struct LabConfig {
     pub(crate) owner: (u32, u32),
     /// How homes are served by disks that can be harmed, if they are.
     pub(crate) disk: Option<DiskConfig>,
+    /// The agent's program, which is also the name server's, if the nodes have names.
+    pub(crate) names: Option<PathBuf>,
 }
 
 /// How homes are served by disks that can be harmed.
@@ -132,6 +136,8 @@ pub(crate) enum Tell {
     AgentExited { status: String },
     /// The disk that served a node's home ended.
     DiskExited { node: NodeName, status: String },
+    /// The nodes' name server ended.
+    NamesExited { status: String },
 }
 
 /// Processes of the lab.

@@ -63,5 +63,6 @@ pub(super) fn recipe(options: &Options, program: Option<PathBuf>, places: &[Node
         units: places.iter().map(unit).collect(),
         files: places.iter().map(folder).collect(),
         clocks: BTreeMap::new(),
+        names: false,
     }
 }

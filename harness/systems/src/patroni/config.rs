@@ -26,21 +26,22 @@ const DEFAULTS: [(&str, &str, &str); 9] = [
 
 /// The file `patroni.yml`. Texts are written as JSON strings, which YAML reads as they are.
 pub(super) fn patroni_yml(options: &Options, programs: &Programs, place: &Place, places: &[Place]) -> String {
-    let hosts: Vec<String> = places.iter().map(|place| format!("{}:{ETCD_PORT}", place.address)).collect();
+    let hosts: Vec<String> = places.iter().map(|place| format!("{}:{ETCD_PORT}", options.host(place))).collect();
     let hosts: Vec<String> = hosts.iter().map(|host| quoted(host)).collect();
     let head = format!(
         "# Written by firedrill for {node}.\n\
          scope: {SCOPE}\n\
          namespace: /service/\n\
          name: {node}\n\
-         restapi:\n  listen: {rest}\n  connect_address: {rest}\n\
+         restapi:\n  listen: {rest}\n  connect_address: {called}\n\
          # The version 3 protocol: etcd 3.4 no longer serves version 2 unless told to.\n\
          etcd3:\n  hosts: [{hosts}]\n",
         node = place.node,
         rest = quoted(&format!("{}:{REST_PORT}", place.address)),
+        called = quoted(&format!("{}:{REST_PORT}", options.host(place))),
         hosts = hosts.join(", "),
     );
-    [head, bootstrap(options, programs), postgresql(programs, place), TAIL.to_owned()].concat()
+    [head, bootstrap(options, programs), postgresql(options, programs, place), TAIL.to_owned()].concat()
 }
 
 const TAIL: &str = "# No hardware watchdog: there is none in a namespace, and the lease must do without.\n\
@@ -90,11 +91,11 @@ fn bootstrap(options: &Options, programs: &Programs) -> String {
 }
 
 /// What belongs to this node alone.
-fn postgresql(programs: &Programs, place: &Place) -> String {
+fn postgresql(options: &Options, programs: &Programs, place: &Place) -> String {
     let (address, home) = (place.address, &place.home);
     let bin = programs.postgres_bin.as_ref().map_or_else(String::new, |bin| bin.display().to_string());
     format!(
-        "postgresql:\n  listen: {listen}\n  connect_address: {listen}\n  data_dir: {data}\n  bin_dir: {bin}\n  \
+        "postgresql:\n  listen: {listen}\n  connect_address: {called}\n  data_dir: {data}\n  bin_dir: {bin}\n  \
          pgpass: {pgpass}\n  \
          # Patroni reaches its own server by the socket, so that cutting the network does not cut that.\n  \
          use_unix_socket: true\n  \
@@ -108,6 +109,7 @@ fn postgresql(programs: &Programs, place: &Place) -> String {
          logging_collector: \"off\"\n    log_destination: stderr\n    log_line_prefix: \"%m [%p] %q%a@%h \"\n    \
          log_timezone: UTC\n    lc_messages: C\n",
         listen = quoted(&format!("{address}:{POSTGRES_PORT}")),
+        called = quoted(&format!("{}:{POSTGRES_PORT}", options.host(place))),
         data = quoted(&format!("{home}/postgres/data")),
         bin = quoted(&bin),
         pgpass = quoted(&format!("{home}/postgres/pgpass")),

@@ -65,6 +65,7 @@ maximum-lag-on-failover = "1MiB"
 isolation               = "serializable"  # of transactions; or "repeatable-read", "read-committed"
 writes                  = "atomic"        # or "separate": read, then write what follows from it
 data-checksums          = true        # default
+names                   = false       # default; true: servers find each other by name
 
 [cluster.patroni.parameters]
 wal_receiver_timeout = "10s"
@@ -162,6 +163,10 @@ impl System for Patroni {
             "patroni" => Err("Python's sleep (3.11) fails under the library that changes clocks"),
             _ => Err("it is not known how it reads its clock"),
         }
+    }
+
+    fn uses_names(&self) -> Result<(), &'static str> {
+        if self.options.names { Ok(()) } else { Err("write `names = true` under [cluster.patroni]") }
     }
 
     async fn audit(&self, dial: &dyn Dialer, node: &NodeName) -> Audit {

@@ -7,6 +7,7 @@ use firedrill_core::spec::{Fields, FromValue};
 use firedrill_core::units::{Bytes, human};
 use toml::de::DeValue;
 
+use super::recipe::Place;
 use super::transactions::{Isolation, LEVELS, WRITES, Writes};
 
 /// Whether a commit waits for a standby.
@@ -42,8 +43,17 @@ pub struct Options {
     pub isolation: Isolation,
     /// How their steps are made.
     pub writes: Writes,
+    /// Whether servers find each other by name, asking a name server each time, and not by address.
+    pub names: bool,
     /// PostgreSQL parameters, passed through, as `postgresql.conf` writes them.
     pub parameters: BTreeMap<String, String>,
+}
+
+impl Options {
+    /// How the others find a node.
+    pub(super) fn host(&self, place: &Place) -> String {
+        if self.names { place.node.to_string() } else { place.address.to_string() }
+    }
 }
 
 const MODES: [(&str, SynchronousMode); 3] =
@@ -77,6 +87,7 @@ pub(super) fn parse(fields: &mut Fields<'_, '_>, nodes: usize) -> Option<Options
     let data_checksums = fields.or("data-checksums", true);
     let isolation = fields.word("isolation", &LEVELS, Isolation::Serializable);
     let writes = fields.word("writes", &WRITES, Writes::Atomic);
+    let names = fields.or("names", false);
     let table = fields.table("parameters", "[cluster.patroni.parameters]");
     let parameters = table.map(parameters).unwrap_or_default();
     let synchronous_mode = asked.unwrap_or(alone);
@@ -90,6 +101,7 @@ pub(super) fn parse(fields: &mut Fields<'_, '_>, nodes: usize) -> Option<Options
         data_checksums,
         isolation,
         writes,
+        names,
         parameters,
     };
     (fields.mistakes().count() == before).then_some(read)

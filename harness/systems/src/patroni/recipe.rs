@@ -39,11 +39,12 @@ impl Place {
 
 /// The recipe for these places with these programs.
 pub fn recipe(options: &Options, programs: &Programs, places: &[Place]) -> LabRecipe {
-    let mut units: Vec<Unit> = places.iter().map(|place| etcd_unit(programs, place, places)).collect();
+    let mut units: Vec<Unit> = places.iter().map(|place| etcd_unit(options, programs, place, places)).collect();
     units.extend(places.iter().map(|place| patroni_unit(programs, place)));
     let files = places.iter().flat_map(|place| files(options, programs, place, places)).collect();
     let postgres = programs.postgres_bin.as_ref().map(|bin| (ProcessName("postgres".to_owned()), bin.join("postgres")));
-    LabRecipe { programs: programs.listed(), units, files, clocks: postgres.into_iter().collect() }
+    let clocks = postgres.into_iter().collect();
+    LabRecipe { programs: programs.listed(), units, files, clocks, names: options.names }
 }
 
 fn files(options: &Options, programs: &Programs, place: &Place, places: &[Place]) -> Vec<HomeFile> {
@@ -62,18 +63,20 @@ fn files(options: &Options, programs: &Programs, place: &Place, places: &[Place]
     ]
 }
 
-fn etcd_unit(programs: &Programs, place: &Place, places: &[Place]) -> Unit {
-    let url = |address: Ipv4Addr, port: u16| format!("http://{address}:{port}");
-    let member = |place: &Place| format!("{}={}", place.node, url(place.address, PEER_PORT));
+fn etcd_unit(options: &Options, programs: &Programs, place: &Place, places: &[Place]) -> Unit {
+    let url = |host: String, port: u16| format!("http://{host}:{port}");
+    let called = |place: &Place, port: u16| url(options.host(place), port);
+    let member = |place: &Place| format!("{}={}", place.node, called(place, PEER_PORT));
     let initial_cluster = places.iter().map(member).collect::<Vec<_>>().join(",");
-    let (peer, client) = (url(place.address, PEER_PORT), url(place.address, ETCD_PORT));
+    // It listens on addresses only.
+    let [peer, client] = [PEER_PORT, ETCD_PORT].map(|port| url(place.address.to_string(), port));
     let flags: [(&str, &str); 11] = [
         ("--name", place.node.as_str()),
         ("--data-dir", &format!("{}/etcd/data", place.home)),
         ("--listen-peer-urls", &peer),
-        ("--initial-advertise-peer-urls", &peer),
+        ("--initial-advertise-peer-urls", &called(place, PEER_PORT)),
         ("--listen-client-urls", &client),
-        ("--advertise-client-urls", &client),
+        ("--advertise-client-urls", &called(place, ETCD_PORT)),
         ("--initial-cluster", &initial_cluster),
         ("--initial-cluster-state", "new"),
         ("--initial-cluster-token", SCOPE),
@@ -156,6 +159,7 @@ mod tests {
             data_checksums: true,
             isolation: super::super::transactions::Isolation::Serializable,
             writes: super::super::transactions::Writes::Atomic,
+            names: false,
             parameters: BTreeMap::from([("max_connections".to_owned(), "200".to_owned())]),
         };
         let programs = Programs {
@@ -180,6 +184,19 @@ mod tests {
             text.push_str(file.content.as_deref().unwrap_or("(a directory)\n"));
         }
         expect_file!["snapshots/recipe.txt"].assert_eq(&text);
+        let named = super::recipe(&Options { names: true, ..options }, &programs, &places);
+        assert!(named.names && !recipe.names);
+        let told: Vec<&str> = named.units.iter().flat_map(|unit| &unit.argv).map(String::as_str).collect();
+        assert!(told.contains(&"n1=http://n1:2380,n2=http://n2:2380,n3=http://n3:2380"), "{told:?}");
+        let file = named.files.iter().find(|file| first(&file.node) && file.path == "patroni.yml").unwrap();
+        let file = file.content.as_deref().unwrap();
+        for line in [
+            "  listen: \"10.77.0.1:8008\"\n  connect_address: \"n1:8008\"\n",
+            "  hosts: [\"n1:2379\", \"n2:2379\", \"n3:2379\"]\n",
+            "  listen: \"10.77.0.1:5432\"\n  connect_address: \"n1:5432\"\n",
+        ] {
+            assert!(file.contains(line), "{line} is not in {file}");
+        }
         assert_eq!((recipe.units.len(), recipe.files.len()), (6, 12));
         let order: Vec<&str> = recipe.units.iter().map(|unit| unit.name.as_str()).collect();
         assert_eq!(order, ["etcd", "etcd", "etcd", "patroni", "patroni", "patroni"]);

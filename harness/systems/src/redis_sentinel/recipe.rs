@@ -54,6 +54,7 @@ pub(super) fn recipe(options: &Options, places: &[NodeAddress]) -> LabRecipe {
         programs: vec![program("redis-server", server), program("redis-sentinel", sentinel)],
         units,
         clocks: BTreeMap::new(),
+        names: false,
     }
 }
 

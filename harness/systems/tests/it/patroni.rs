@@ -34,6 +34,7 @@ fn options(ttl: u64, loop_wait: u64, retry: u64) -> Options {
         data_checksums: true,
         isolation: firedrill_systems::patroni::Isolation::Serializable,
         writes: firedrill_systems::patroni::Writes::Atomic,
+        names: false,
         parameters: std::collections::BTreeMap::new(),
     }
 }

@@ -15,8 +15,8 @@ use firedrill_core::system::NODE_HOME;
 use firedrill_sys::namespaces::{self, Kind};
 use firedrill_sys::{ip, mounts, volume};
 
-use super::disk;
-use crate::lab::clocks::{self, Clocks};
+use super::{disk, names};
+use crate::lab::clocks;
 use crate::lab::wire::{
     CLIENTS, CLIENTS_ADDRESS, CONTROL, CONTROL_ADDRESS, DISKS, DiskConfig, IMAGES, JOURNALS, LAB_RUN, LabConfig,
     NAMESPACES, NODES, NodeConfig, STARTER,
@@ -32,6 +32,8 @@ pub(super) struct Places {
     pub(super) networks: Vec<(String, OwnedFd)>,
     /// The nodes.
     pub(super) nodes: Vec<NodePlace>,
+    /// The process of the nodes' name server, if they have names.
+    pub(super) names: Option<i32>,
     /// Where the agent asks for units to be started.
     pub(super) starter: UnixListener,
 }
@@ -84,6 +86,11 @@ pub(super) fn build(config: &LabConfig) -> io::Result<Places> {
     namespaces::set_host_name("switch")?;
     let switch = namespaces::open_own(Kind::Net)?;
     let networks = build_network(config, &switch)?;
+    let names = config.names.as_ref().map(|program| {
+        let control = networks.iter().find(|(name, _)| name == CONTROL).map(|(_, network)| network.as_fd());
+        names::start(program, &config.nodes, control.into_iter().collect())
+    });
+    let names = names.transpose()?;
     let mut nodes = Vec::new();
     for (node, folders) in config.nodes.iter().zip(opened) {
         if let Some(clocks) = &config.clocks {
@@ -93,7 +100,7 @@ pub(super) fn build(config: &LabConfig) -> io::Result<Places> {
     }
     let starter = UnixListener::bind(STARTER).map_err(doing("listen for the agent"))?;
     starter.set_nonblocking(true)?;
-    Ok(Places { switch, networks, nodes, starter })
+    Ok(Places { switch, networks, nodes, names, starter })
 }
 
 fn build_network(config: &LabConfig, switch: &OwnedFd) -> io::Result<Vec<(String, OwnedFd)>> {
@@ -191,7 +198,7 @@ fn build_node(lab: &LabConfig, config: &NodeConfig, folders: Folders) -> io::Res
     }
     let [ipc, uts, mnt] = open_all(own)?;
     namespaces::unshare(&own)?;
-    let made = fill_node(config, lab.clocks.as_ref(), &stage).and_then(|()| open_all(own));
+    let made = fill_node(config, lab, &stage).and_then(|()| open_all(own));
     for back in [&ipc, &uts, &mnt] {
         namespaces::enter(back.as_fd()).map_err(doing("come back from the node"))?;
     }
@@ -226,8 +233,9 @@ fn fill_home(home: &Path, folders: &Folders) -> io::Result<()> {
         .map_err(doing("fill the node's volume"))
 }
 
-fn fill_node(config: &NodeConfig, clocks: Option<&Clocks>, stage: &Path) -> io::Result<()> {
+fn fill_node(config: &NodeConfig, lab: &LabConfig, stage: &Path) -> io::Result<()> {
     let stage = File::open(stage)?;
+    let clocks = lab.clocks.as_ref();
     let opened = clocks.map(|clocks| clocks.open(config.name.as_str())).transpose()?;
     namespaces::set_host_name(config.name.as_str())?;
     // Shared memory too: its files would stay on the host after a kill, and nodes would see each other's.
@@ -236,6 +244,9 @@ fn fill_node(config: &NodeConfig, clocks: Option<&Clocks>, stage: &Path) -> io::
     }
     fs::create_dir_all(LAB_RUN)?;
     mounts::bind_all(&open_path(&stage), Path::new(LAB_RUN)).map_err(doing("mount the node's home"))?;
+    if lab.names.is_some() {
+        names::put(CONTROL_ADDRESS).map_err(doing("have the node ask the lab's name server"))?;
+    }
     clocks.zip(opened.as_ref()).map_or(Ok(()), |(clocks, opened)| clocks.put(opened))
 }
 

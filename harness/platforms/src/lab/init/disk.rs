@@ -16,7 +16,7 @@ use super::build::home_path;
 use crate::lab::doing;
 use crate::lab::wire::{DISKS, DiskConfig};
 
-/// How long a disk may take until it serves.
+/// How long a process may take until it serves.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Where what a node's disk passes through to is mounted, in the lab's own mount namespace.
@@ -55,11 +55,12 @@ pub(super) fn start(config: &DiskConfig, name: &str, log: File) -> io::Result<i3
     };
     let pid = spawn.start().map_err(doing("start the disk"))?;
     drop((told, log));
-    await_ready(heard).map_err(doing("wait for the disk; see disk.log of the node"))?;
+    await_word(READY, heard).map_err(doing("wait for the disk; see disk.log of the node"))?;
     Ok(pid)
 }
 
-fn await_ready(mut heard: PipeReader) -> io::Result<()> {
+/// Waits until a process that was just started says that word.
+pub(super) fn await_word(word: &str, mut heard: PipeReader) -> io::Result<()> {
     let clock = Clock::start();
     let begun = clock.now();
     let mut said = Vec::new();
@@ -70,7 +71,7 @@ fn await_ready(mut heard: PipeReader) -> io::Result<()> {
         let mut buffer = [0; 64];
         let count = heard.read(&mut buffer)?;
         said.extend_from_slice(&buffer[..count]);
-        if said.starts_with(READY.as_bytes()) {
+        if said.starts_with(word.as_bytes()) {
             return Ok(());
         }
         if count == 0 || said.len() > buffer.len() {

@@ -5,6 +5,7 @@
 
 mod build;
 mod disk;
+mod names;
 mod serve;
 mod units;
 
@@ -22,6 +23,7 @@ use firedrill_sys::{cgroup, dirs, pass};
 
 pub(crate) use build::{home_path, image_path, mounts_path, namespace_path, open_path};
 pub(crate) use disk::{raw_path, socket_path};
+pub(crate) use names::can_name;
 
 use super::doing;
 use super::preflight::trial;

@@ -51,6 +51,8 @@ pub(super) struct Units {
     agent: Option<i32>,
     /// The processes of disks, and whose disks they are.
     disks: Vec<(i32, NodeName)>,
+    /// The process of the name server.
+    names: Option<i32>,
     clock: Clock,
     run_as: BTreeMap<String, RunAs>,
     /// Nodes whose units are to end, one after the other.
@@ -72,6 +74,7 @@ impl Units {
             all: config.units.iter().map(supervised).collect(),
             agent: None,
             disks: disks.collect(),
+            names: places.names,
             clock: Clock::start(),
             run_as: run_as.collect(),
             stopping: BTreeSet::new(),
@@ -159,7 +162,7 @@ impl Units {
             State::Up(pid) => Some(pid),
             State::Down | State::Waiting(_) => None,
         });
-        let known: Vec<i32> = running.chain(self.agent).chain(self.disks.iter().map(|(pid, _)| *pid)).collect();
+        let known: Vec<i32> = running.chain(self.helpers()).collect();
         for supervised in self.all.iter_mut().filter(|supervised| supervised.unit.name == name) {
             supervised.asked = true;
             match supervised.state {
@@ -172,6 +175,11 @@ impl Units {
             }
         }
         Ok(())
+    }
+
+    /// The processes that are no units: the agent, disks, the name server.
+    fn helpers(&self) -> impl Iterator<Item = i32> {
+        self.agent.into_iter().chain(self.disks.iter().map(|(pid, _)| *pid)).chain(self.names)
     }
 
     /// Starts the agent in init's own namespaces.
@@ -198,6 +206,9 @@ impl Units {
         if let Some((_, node)) = self.disks.iter().find(|(disk, _)| *disk == pid) {
             return Ok(Some(Tell::DiskExited { node: node.clone(), status: status.to_owned() }));
         }
+        if self.names == Some(pid) {
+            return Ok(Some(Tell::NamesExited { status: status.to_owned() }));
+        }
         let Some(supervised) = self.all.iter_mut().find(|supervised| supervised.state == State::Up(pid)) else {
             return Ok(None);
         };
@@ -214,8 +225,7 @@ impl Units {
     pub(super) fn count(&self) -> io::Result<Count> {
         let units = self.all.iter().filter(|supervised| supervised.state != State::Down).count();
         let mut ours = vec![1];
-        ours.extend(self.agent);
-        ours.extend(self.disks.iter().map(|(pid, _)| *pid));
+        ours.extend(self.helpers());
         let mut processes = 0;
         // Parents come before children except when numbers wrap around, which a lab does not live to see.
         for (pid, parent) in children::all()? {

@@ -1,0 +1,74 @@
+//! The socket by which a name server is asked to mislead. A lie is in force from its answer until its connection ends,
+//! whoever ends it, or its deadline has passed.
+
+use std::collections::BTreeSet;
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::net::Ipv4Addr;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use firedrill_core::cluster::NodeName;
+use firedrill_core::harm::NameAnswer;
+use serde::{Deserialize, Serialize};
+
+/// The longest line either side accepts, in bytes.
+pub(super) const LONGEST: usize = 1 << 16;
+/// How long a name server may take to answer; it never waits itself.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What is asked, one JSON line a connection.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Order {
+    /// Mislead, for as long as the connection lives.
+    Mislead {
+        /// The tag of the action.
+        tag: String,
+        /// Who asks, by address.
+        askers: BTreeSet<Ipv4Addr>,
+        /// For whose names.
+        names: BTreeSet<NodeName>,
+        /// What is answered.
+        answer: NameAnswer,
+        /// Not longer than this, in nanoseconds.
+        most_nanos: Option<u64>,
+    },
+    /// Which tags are in force.
+    List,
+}
+
+/// What is answered.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Reply {
+    /// The lie is in force.
+    InForce {
+        /// Since when, in nanoseconds of `CLOCK_BOOTTIME`.
+        from: u64,
+    },
+    /// The tags in force.
+    Listed {
+        /// In the order in which they came.
+        tags: Vec<String>,
+    },
+    /// It was not done.
+    Refused {
+        /// Why.
+        why: String,
+    },
+}
+
+/// Asks a name server; the connection, which keeps a lie in force, and the answer.
+pub fn ask(socket: &Path, order: &Order) -> io::Result<(UnixStream, Reply)> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let mut line = serde_json::to_vec(order)?;
+    line.push(b'\n');
+    stream.write_all(&line)?;
+    let mut answer = String::new();
+    let longest = u64::try_from(LONGEST).unwrap_or(u64::MAX);
+    BufReader::new((&stream).take(longest)).read_line(&mut answer)?;
+    Ok((stream, serde_json::from_str(&answer)?))
+}
