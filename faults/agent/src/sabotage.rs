@@ -6,6 +6,7 @@ use std::thread;
 
 use firedrill_core::action::{Action, Effect, Endpoint, Link, Presence, ProcessRef, Undo};
 use firedrill_core::cluster::NodeName;
+use firedrill_core::harm::DiskHarm;
 use firedrill_sys::clock;
 
 use crate::deeds::{self, Grip, Scene, Work};
@@ -45,11 +46,21 @@ pub fn read() -> Result<Option<Sabotage>, Refusal> {
 
 /// The undo of what is done instead.
 pub fn aim<'a>(sabotage: Option<Sabotage>, world: &World, undo: &'a Undo) -> Result<Cow<'a, Undo>, Refusal> {
-    if sabotage != Some(Sabotage::WrongNode) {
-        return Ok(Cow::Borrowed(undo));
+    match sabotage {
+        None | Some(Sabotage::Nothing) => Ok(Cow::Borrowed(undo)),
+        Some(Sabotage::WrongNode) => {
+            let nodes: Vec<&NodeName> = world.config.nodes.iter().map(|node| &node.name).collect();
+            deeds::prepare(world, undo.tag.clone(), moved(&undo.action, &nodes)).map(Cow::Owned)
+        }
+        Some(Sabotage::HalfWay) => Ok(half(undo)),
     }
-    let nodes: Vec<&NodeName> = world.config.nodes.iter().map(|node| &node.name).collect();
-    deeds::prepare(world, undo.tag.clone(), moved(&undo.action, &nodes)).map(Cow::Owned)
+}
+
+/// Half of what is done in an instant and made of parts.
+fn half(undo: &Undo) -> Cow<'_, Undo> {
+    let Action::HarmDisk { how: DiskHarm::CorruptAtRest { .. }, .. } = undo.action else { return Cow::Borrowed(undo) };
+    let saved = undo.saved.iter().step_by(2).map(|(key, value)| (key.clone(), value.clone())).collect();
+    Cow::Owned(Undo { saved, ..undo.clone() })
 }
 
 /// Who does it instead.

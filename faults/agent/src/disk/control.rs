@@ -3,7 +3,7 @@
 
 use std::io::{self, BufRead as _, BufReader, Read, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -15,6 +15,7 @@ use fuser::{INodeNo, Notifier};
 use serde::{Deserialize, Serialize};
 
 use super::harms::{Active, Harms};
+use super::loss::{Gone, Torn};
 use super::operations::Operations;
 use super::places::Parts;
 use super::tree::Inode;
@@ -238,15 +239,23 @@ impl Desk {
         let all = self.harms.all();
         let tear = all.iter().find(|harm| harm.how == DiskHarm::TornWrite).map(|harm| harm.seed);
         match self.below.lose_power(tear) {
-            Ok((bytes, numbers)) => {
+            Ok(Gone { bytes, numbers, torn }) => {
                 for number in &numbers {
                     self.forget_one(*number);
                 }
-                say(&format!("disk: power lost, {bytes} bytes in {} files taken back", numbers.len()));
+                let torn = torn.map(|torn| self.words(torn)).unwrap_or_default();
+                say(&format!("disk: power lost, {bytes} bytes in {} files taken back{torn}", numbers.len()));
                 Reply::Lost { bytes, files: u64::try_from(numbers.len()).unwrap_or(u64::MAX) }
             }
             Err(error) => Reply::Refused { why: error.to_string() },
         }
+    }
+
+    fn words(&self, torn: Torn) -> String {
+        let Torn { number, offset, length, left } = torn;
+        let place = self.below.tree.get(number).map(|inode| self.below.tree.place(&inode)).unwrap_or_default();
+        let path: PathBuf = place.iter().collect();
+        format!("; of {length} bytes written at {offset} of {} the first {left} are there", path.display())
     }
 
     /// Has the kernel read a target's data from us again.

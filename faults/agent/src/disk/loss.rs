@@ -35,6 +35,30 @@ struct Last {
     length: u64,
 }
 
+/// What a loss of power has taken back.
+#[derive(Default, Debug)]
+pub(super) struct Gone {
+    /// So many bytes,
+    pub(super) bytes: u64,
+    /// of these files.
+    pub(super) numbers: Vec<u64>,
+    /// The write that is there in part, if one is.
+    pub(super) torn: Option<Torn>,
+}
+
+/// A write of which the first part is on the disk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Torn {
+    /// The file's.
+    pub(super) number: u64,
+    /// Where it began, in bytes.
+    pub(super) offset: u64,
+    /// How long it was, in bytes.
+    pub(super) length: u64,
+    /// How much of it is there, in bytes.
+    pub(super) left: u64,
+}
+
 /// What would be taken back now. Contents and lengths of files only: names are in the log of the file system below.
 #[derive(Default, Debug)]
 pub(super) struct Loss {
@@ -122,32 +146,35 @@ impl Loss {
     }
 
     /// The power is lost: takes back everything that was kept, but for the first part of the last write that may be torn,
-    /// split where the seed says. Says of how many bytes in which files.
-    pub(super) fn take_back(&mut self, tear: Option<u64>) -> io::Result<(u64, Vec<u64>)> {
+    /// split where the seed says.
+    pub(super) fn take_back(&mut self, tear: Option<u64>) -> io::Result<Gone> {
         if self.full {
             return Err(io::Error::other("more was written than can be taken back"));
         }
         let torn = tear.map(|seed| self.torn(seed)).transpose()?.flatten();
-        let (mut bytes, mut numbers) = (0, Vec::new());
+        let mut gone = Gone::default();
         for was in self.files.values() {
-            bytes += was.take_back()?;
-            numbers.push(was.inode.number);
+            gone.bytes += was.take_back()?;
+            gone.numbers.push(was.inode.number);
         }
-        if let Some((file, offset, left)) = torn {
-            file.write_all_at(&left, offset)?;
+        if let Some((torn, file, left)) = torn {
+            file.write_all_at(&left, torn.offset)?;
+            gone.torn = Some(torn);
         }
         *self = Self::default();
-        Ok((bytes, numbers))
+        Ok(gone)
     }
 
     /// The sectors that are left of the last write: at least one, and not all. `None` if none can be torn.
-    fn torn(&self, seed: u64) -> io::Result<Option<(File, u64, Vec<u8>)>> {
+    fn torn(&self, seed: u64) -> io::Result<Option<(Torn, File, Vec<u8>)>> {
         let Some((number, last)) = self.lasts.iter().max_by_key(|(_, last)| last.turn) else { return Ok(None) };
         let boundaries = last.length.div_ceil(SECTOR).saturating_sub(1);
         let (Some(was), true) = (self.files.get(number), boundaries > 0) else { return Ok(None) };
         let file = files::reopen(&was.inode.pinned, files::O_RDWR)?;
-        let left = read(&file, last.offset, (1 + draw(seed, last.turn) % boundaries) * SECTOR)?;
-        Ok(Some((file, last.offset, left)))
+        let left = (1 + draw(seed, last.turn) % boundaries) * SECTOR;
+        let torn = Torn { number: *number, offset: last.offset, length: last.length, left };
+        let bytes = read(&file, last.offset, left)?;
+        Ok(Some((torn, file, bytes)))
     }
 }
 
@@ -208,9 +235,9 @@ mod tests {
             for (offset, text) in [(4090, "fire"), (9_998, "beyond the end"), (4092, "again"), (20_000, "far")] {
                 trial.write(offset, text.as_bytes());
             }
-            let (bytes, numbers) = trial.loss.take_back(None).unwrap();
-            assert!(bytes > 10_000 && numbers == [trial.inode.number], "{bytes} {numbers:?}");
-            assert_eq!(trial.loss.take_back(None).unwrap(), (0, Vec::new()));
+            let gone = trial.loss.take_back(None).unwrap();
+            assert!(gone.bytes > 10_000 && gone.numbers == [trial.inode.number] && gone.torn.is_none(), "{gone:?}");
+            assert_eq!(trial.loss.take_back(None).unwrap().bytes, 0);
         });
         assert!(after == before);
     }
@@ -244,7 +271,8 @@ mod tests {
             for (offset, byte) in [(0, b'b'), (8192, b'c')] {
                 trial.write(offset, &[byte; 8192]);
             }
-            trial.loss.take_back(Some(7)).unwrap();
+            let torn = trial.loss.take_back(Some(7)).unwrap().torn.unwrap();
+            assert_eq!((torn.offset, torn.length), (8192, 8192));
         });
         assert!(after[..8192].iter().all(|byte| *byte == b'a'));
         let new = after[8192..].iter().take_while(|byte| **byte == b'c').count();

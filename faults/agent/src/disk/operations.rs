@@ -15,7 +15,7 @@ use fuser::{BackingId, FileAttr};
 use super::attributes::{Change, attributes, file_time};
 use super::folders::Folders;
 use super::harms::draw;
-use super::loss::Loss;
+use super::loss::{Gone, Loss};
 use super::tree::{Inode, ROOT, Tree};
 
 /// An open file.
@@ -90,7 +90,7 @@ impl Operations {
     }
 
     /// From now on every operation fails, and what was not synced is gone; see [`Loss::take_back`].
-    pub(super) fn lose_power(&self, tear: Option<u64>) -> io::Result<(u64, Vec<u64>)> {
+    pub(super) fn lose_power(&self, tear: Option<u64>) -> io::Result<Gone> {
         let Some(power) = &self.power else { return Err(io::Error::other("this disk cannot lose its power")) };
         let mut on = power.on.write().unwrap_or_else(PoisonError::into_inner);
         *on = false;
