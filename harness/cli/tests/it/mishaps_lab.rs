@@ -52,6 +52,37 @@ check = "no-acked-loss"
 check = "single-writer"
 "#;
 
+/// A disk that is stalled, under servers that start fast.
+const STALLED: &str = r#"
+firedrill = 1
+name = "A disk that something happens to"
+
+[cluster]
+system = "etcd"
+
+[workload]
+kind    = "ledger"
+clients = 2
+rate    = "20/s"
+timeout = "3s"
+
+[steady]
+for     = "1s"
+within  = "30s"
+require = ["primaries == 1"]
+
+[[fault]]
+id   = "stall"
+kind = "disk.stall"
+on   = "n2"
+ops  = ["write", "fsync"]
+at   = "1s"
+for  = "2m"
+
+[[invariant]]
+check = "single-writer"
+"#;
+
 /// A folder for one test, the scenario in it, and the machine.
 struct Bench {
     folder: tempfile::TempDir,
@@ -60,17 +91,22 @@ struct Bench {
 
 impl Bench {
     /// `None`, loudly, where the lab cannot run.
-    #[expect(clippy::print_stderr, reason = "a skip must be loud")]
     fn new() -> Option<Self> {
         let bench = Self { folder: tempfile::tempdir().unwrap(), _machine: machine() };
         let scenario = bench.scenario("2s", "", "");
-        let plan = firedrill_in(&bench.state(), &["plan", &scenario]);
+        bench.can_run(&scenario).then_some(bench)
+    }
+
+    /// Whether it can; it is said loudly if not.
+    #[expect(clippy::print_stderr, reason = "a skip must be loud")]
+    fn can_run(&self, scenario: &str) -> bool {
+        let plan = firedrill_in(&self.state(), &["plan", scenario]);
         assert_eq!(plan.code, 0, "{}", plan.stderr);
-        if let Some((_, missing)) = plan.stdout.split_once("a run would exit with 7") {
-            eprintln!("SKIPPED: the lab cannot run here{missing}");
-            return None;
+        let missing = plan.stdout.split_once("a run would exit with 7");
+        if let Some((_, missing)) = missing {
+            eprintln!("SKIPPED: the lab cannot run {scenario} here{missing}");
         }
-        Some(bench)
+        missing.is_none()
     }
 
     fn path(&self, name: &str) -> String {
@@ -238,6 +274,27 @@ fn disk_that_fills_up_during_a_fault_does_not_keep_it_from_being_healed() {
     assert!(ended.stdout.contains("pause: undone (asked)"), "{}", ended.stdout);
     assert!(ended.stdout.contains("INVALID  run: part of the record is lost"), "{}", ended.stdout);
     assert!(fs::read_to_string(&junit).unwrap().contains("<error "), "CI is not told");
+    bench.assert_nothing_left(&lab);
+}
+
+#[test]
+fn disk_that_is_killed_during_its_fault_ends_the_run() {
+    let Some(bench) = Bench::new() else { return };
+    let file = bench.path("stalled.toml");
+    fs::write(&file, STALLED).unwrap();
+    if !bench.can_run(&file) {
+        return;
+    }
+    let mut run = bench.start(&[&file]);
+    run.read_until("stall: at onset: effect proven");
+    let lab = bench.lab();
+    lab.kill("/disks/n2/socket");
+    let ended = run.end();
+    assert_eq!(ended.code, 4, "{}{}", ended.stdout, ended.stderr);
+    let why = "its process that serves the disk of n2 ended: signal 9 (SIGKILL)";
+    let last_screen = &ended.stdout[ended.stdout.rfind("\nINVALID  run: ").unwrap()..];
+    assert!(last_screen.contains(why), "{last_screen}");
+    assert_eq!(bench.record().runs[0].clean.verdict, Verdict::Pass);
     bench.assert_nothing_left(&lab);
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
 use crate::command::Ended;
@@ -139,6 +139,14 @@ impl Lab {
         self.processes.len()
     }
 
+    /// `kill -9` of the one process of it that was started with an argument that contains `word`.
+    pub(crate) fn kill(&self, word: &str) {
+        let started_so = |pid: &u32| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| contains(&line, word));
+        let found: Vec<u32> = self.processes.iter().map(|(pid, _)| *pid).filter(started_so).collect();
+        let [pid] = found[..] else { panic!("{word}: {found:?}") };
+        kill(Pid::from_raw(i32::try_from(pid).unwrap()), Signal::SIGKILL).unwrap();
+    }
+
     /// Waits until no process of it is there, and nobody is in a namespace of it.
     pub(crate) fn wait_until_gone(&self) {
         wait_until("the end of the lab", || {
@@ -155,6 +163,10 @@ impl Lab {
             if living.is_empty() && inside.is_empty() { Ok(()) } else { Err(format!("{living:?} {inside:?}")) }
         });
     }
+}
+
+fn contains(line: &[u8], word: &str) -> bool {
+    String::from_utf8_lossy(line).contains(word)
 }
 
 fn all_pids() -> Vec<u32> {

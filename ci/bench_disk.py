@@ -1,0 +1,143 @@
+"""The section `disk` of ci/bench: pgbench on a PostgreSQL whose home the disk serves (a file system in user space that harms
+nothing yet) beside the same PostgreSQL on the folder itself, in turns. Needs root, for the mounts."""
+
+import json
+import os
+import re
+import shutil
+import statistics
+import subprocess
+
+# Nothing outlives whoever started it.
+INSIDE = ["setpriv", "--pdeathsig", "KILL"]
+AS_POSTGRES = ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", "--pdeathsig", "KILL"]
+SECONDS = 6
+SCALE = 10
+CLIENTS = 8
+# What a round of each kind of load is made by.
+LOADS = {"TPC-B-like": [], "select-only": ["-S"]}
+# What may be harmed, which the kernel does not pass through to by itself.
+WAYS = {
+    "pg_wal can be harmed": {"targets": ["pg_wal"], "power": False},
+    "all files can be harmed": {"targets": [None], "power": False},
+    "the power can be lost": {"targets": ["pg_wal"], "power": True},
+}
+SETTINGS = {
+    "listen_addresses": "",
+    "shared_buffers": "128MB",
+    "checkpoint_timeout": "1h",
+    "max_wal_size": "8GB",
+    "autovacuum": "off",
+}
+
+
+class Server:
+    """A PostgreSQL on a copy of the template; `way` is how its home is served, `None` for the folder itself."""
+
+    def __init__(self, work, programs, agent, template, name, way):
+        self.programs, self.name, self.children = programs, name, []
+        place = work / name
+        below, self.home = place / "below", place / "home"
+        self.home.mkdir(parents=True)
+        # Its log is removed with it.
+        self.log = open(place / "log", "w", encoding="utf-8")
+        copy(template, below)
+        self.enter = []
+        if way is None:
+            self.home.rmdir()
+            self.home = below
+        else:
+            self.serve(agent, below, place / "socket", way)
+        self.sockets = place / "run"
+        self.sockets.mkdir()
+        shutil.chown(self.sockets, "postgres")
+        options = [f"-c{key}={value}" for key, value in SETTINGS.items()]
+        command = [*self.enter, *AS_POSTGRES, str(programs / "postgres"), "-D", str(self.home / "data"),
+                   "-k", str(self.sockets), *options]
+        self.children.append(subprocess.Popen(command, stdout=self.log, stderr=self.log))
+        wait = [str(programs / "pg_isready"), "-q", "-h", str(self.sockets)]
+        for _ in range(600):
+            if subprocess.run(wait, check=False).returncode == 0:
+                return
+            subprocess.run(["sleep", "0.1"], check=True)
+        raise RuntimeError(f"PostgreSQL does not answer: {(place / 'log').read_text()[-1000:]}")
+
+    def serve(self, agent, below, socket, way):
+        setting = dict(way, raw=str(below), at=str(self.home), socket=str(socket))
+        # In a mount namespace of its own, which ends with the last process in it.
+        command = [*INSIDE, "unshare", "--mount", *INSIDE, str(agent), "disk", json.dumps(setting)]
+        disk = subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=self.log)
+        self.children.append(disk)
+        if disk.stdout.readline() != "ready\n":
+            raise RuntimeError("the disk does not serve")
+        self.enter = ["nsenter", f"--mount=/proc/{disk.pid}/ns/mnt"]
+
+    def sql(self, text):
+        words = [str(self.programs / "psql"), "-qX", "-h", str(self.sockets), "-U", "postgres", "-c", text]
+        subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+
+    def transactions(self, options):
+        """Transactions per second."""
+        self.sql("CHECKPOINT")
+        words = [str(self.programs / "pgbench"), "-n", "-M", "prepared", "-c", str(CLIENTS), "-j", "2",
+                 "-T", str(SECONDS), "-h", str(self.sockets), "-U", "postgres", *options, "postgres"]
+        done = subprocess.run(words, text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True)
+        return float(re.search(r"^tps = ([0-9.]+)", done.stdout, re.M).group(1))
+
+    def end(self):
+        for child in reversed(self.children):
+            child.terminate() if child is self.children[-1] else child.kill()
+            child.wait()
+        self.log.close()
+
+
+def copy(source, target):
+    subprocess.run(["cp", "-a", "--reflink=auto", str(source), str(target)], check=True)
+
+
+def template(work, programs):
+    """A home with pgbench's tables."""
+    home = work / "disk-template"
+    home.mkdir()
+    shutil.chown(home, "postgres", "postgres")
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "check": True}
+    subprocess.run([*AS_POSTGRES, str(programs / "initdb"), "-k", "-A", "trust", "-U", "postgres", "-D",
+                    str(home / "data")], **quiet)
+    server = Server(work, programs, None, home, "disk-filled", None)
+    try:
+        subprocess.run([str(programs / "pgbench"), "-i", "-s", str(SCALE), "-q", "-h", str(server.sockets),
+                        "-U", "postgres", "postgres"], **quiet)
+    finally:
+        server.end()
+    return work / "disk-filled" / "below"
+
+
+def measure(agent, work, programs, show, rounds):
+    filled = template(work, programs)
+    servers = {}
+    try:
+        servers["raw"] = Server(work, programs, None, filled, "disk-raw", None)
+        for number, (name, way) in enumerate(WAYS.items()):
+            servers[name] = Server(work, programs, agent, filled, f"disk-{number}", way)
+        for load, options in LOADS.items():
+            rates = {name: [] for name in servers}
+            for turn in range(rounds):
+                # Each in another place of the turn, so that none has the machine always before or after the same one.
+                names = list(servers)
+                for name in names[turn % len(names):] + names[: turn % len(names)]:
+                    rates[name].append(servers[name].transactions(options))
+            show_all(show, load, rates)
+    finally:
+        for server in servers.values():
+            server.end()
+
+
+def show_all(show, load, rates):
+    note = f"{load}, {CLIENTS} connections, scale {SCALE}, {SECONDS} s each"
+    raw = rates.pop("raw")
+    show("pgbench on the folder itself", f"{statistics.median(raw):.0f}/s", note)
+    for name, ours in rates.items():
+        pairs = [a / b for a, b in zip(ours, raw)]
+        words = ", ".join(f"{pair:.2f}" for pair in pairs)
+        show("pgbench through the disk / on the folder", f"{statistics.median(pairs):.2f}",
+             f"{load}; {name}; {statistics.median(ours):.0f}/s; round by round {words}; aim >= 0.9")
