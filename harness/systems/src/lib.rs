@@ -12,6 +12,8 @@ pub mod sim;
 
 mod http;
 mod joined;
+mod programs;
+mod route;
 
 /// Every system, alphabetical.
 pub static SYSTEMS: &[SystemEntry] = &[etcd::ENTRY, patroni::ENTRY, redis_sentinel::ENTRY, sim::ENTRY];

@@ -1,7 +1,6 @@
 //! Operations on etcd, and what an answer proves.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use firedrill_core::cluster::NodeName;
@@ -9,15 +8,13 @@ use firedrill_core::history::{Answer, Op, Outcome, Reply, Step};
 use firedrill_core::platform::{Dialer, Vantage};
 use firedrill_core::system::{Client, Completion, ConnectError};
 use serde_json::{Value, json};
-use tokio::task::JoinSet;
 
 use super::PORT;
 use super::gateway::{self, Good, encoded};
 use super::options::Reads;
 use crate::http::Http;
+use crate::route;
 
-/// How long a member may be silent before the next is tried beside it.
-const HEAD_START: Duration = Duration::from_millis(250);
 /// Below it are the rows of the ledger, with leading zeros so that their order is that of the numbers.
 const LEDGER: &str = "ledger/";
 /// The keys after all rows of the ledger: `0` follows `/`.
@@ -37,28 +34,11 @@ pub(super) async fn connect(
     nodes: &[NodeName],
     reads: Reads,
 ) -> Result<EtcdClient, ConnectError> {
-    let mut refusals: Vec<String> = Vec::new();
-    let mut tries: JoinSet<Result<(NodeName, Http), String>> = JoinSet::new();
-    let mut left = nodes.iter();
     let choosy = nodes.len() > 1;
-    loop {
-        match left.next() {
-            Some(node) => {
-                tries.spawn(try_one(Arc::clone(dial), vantage, node.clone(), choosy));
-            }
-            None if tries.is_empty() => {
-                refusals.sort();
-                return Err(ConnectError(format!("no member can be used ({})", refusals.join(", "))));
-            }
-            None => {}
-        }
-        let head_start = if left.len() > 0 { HEAD_START } else { Duration::MAX };
-        match tokio::time::timeout(head_start, tries.join_next()).await {
-            Ok(Some(Ok(Ok((node, http))))) => return Ok(EtcdClient { node, http, reads }),
-            Ok(Some(Ok(Err(refusal)))) => refusals.push(refusal),
-            Ok(Some(Err(broken))) => refusals.push(broken.to_string()),
-            Ok(None) | Err(_) => {}
-        }
+    let first = route::first_good(nodes, |node| try_one(Arc::clone(dial), vantage, node, choosy)).await;
+    match first {
+        Ok((node, http)) => Ok(EtcdClient { node, http, reads }),
+        Err(refusals) => Err(ConnectError(format!("no member can be used ({})", refusals.join(", ")))),
     }
 }
 

@@ -1,7 +1,7 @@
 //! etcd: a replicated key-value store that elects a leader by Raft. Every member takes reads and writes and forwards them.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,6 +13,8 @@ use firedrill_core::system::{Client, ConnectError, LabRecipe, SimRecipe, Sink, S
 use firedrill_core::time::Clock;
 
 use options::Options;
+
+use crate::route::LastGood;
 
 mod client;
 mod gateway;
@@ -49,25 +51,15 @@ election-timeout   = "1s"
 
 fn parse(fields: &mut Fields<'_, '_>, nodes: &[NodeName]) -> Option<Arc<dyn System>> {
     let options = options::parse(fields)?;
-    Some(Arc::new(Etcd { options, nodes: nodes.to_vec(), last_good: Arc::default() }))
+    Some(Arc::new(Etcd { options, nodes: nodes.to_vec(), last_good: LastGood::default() }))
 }
 
 /// One cluster of etcd's.
 struct Etcd {
     options: Options,
     nodes: Vec<NodeName>,
-    last_good: Arc<Mutex<Option<NodeName>>>,
-}
-
-impl Etcd {
-    /// The member after the one that was used last comes first when that one did not answer well, for a client comes back
-    /// here only then.
-    fn in_order_of_hope(&self) -> Vec<NodeName> {
-        let last = self.last_good.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let split = last.and_then(|last| self.nodes.iter().position(|node| *node == last)).unwrap_or(0);
-        let (before, after) = self.nodes.split_at(split);
-        after.iter().chain(before).cloned().collect()
-    }
+    /// A client comes back to the router only when it was not served well.
+    last_good: LastGood,
 }
 
 #[async_trait]
@@ -96,12 +88,12 @@ impl System for Etcd {
         route: &Route,
     ) -> Result<Box<dyn Client>, ConnectError> {
         let nodes = match route {
-            Route::Router => self.in_order_of_hope(),
+            Route::Router => self.last_good.first(&self.nodes),
             Route::Direct(node) => vec![node.clone()],
         };
         let client = client::connect(&dial, vantage, &nodes, self.options.reads).await?;
         if *route == Route::Router {
-            *self.last_good.lock().unwrap_or_else(PoisonError::into_inner) = Some(client.node().clone());
+            self.last_good.note(client.node());
         }
         Ok(Box::new(client))
     }

@@ -8,11 +8,11 @@ use firedrill_core::system::{HomeFile, LabRecipe, NODE_HOME, Program, TemplateEn
 
 use super::options::Options;
 use super::{PEER_PORT, PORT};
+use crate::programs;
 
 /// Where etcd is installed, if it is.
 pub(super) fn program() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).map(|folder| folder.join("etcd")).find(|program| program.is_file())
+    programs::in_path(&programs::path(), "etcd")
 }
 
 /// The recipe for these places.

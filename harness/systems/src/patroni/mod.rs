@@ -2,7 +2,7 @@
 //! nodes only through a dialer, and never knows which platform is behind it.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -35,6 +35,8 @@ mod switches;
 mod transactions;
 mod view;
 mod watch;
+
+use crate::route::LastGood;
 
 /// The name of the cluster, in Patroni's configuration and below `/service/` in etcd.
 const SCOPE: &str = "firedrill";
@@ -86,24 +88,17 @@ pub struct Patroni {
     options: Options,
     nodes: Vec<NodeName>,
     kept: view::Kept,
-    last_good: Arc<Mutex<Option<NodeName>>>,
+    last_good: LastGood,
 }
 
 impl Patroni {
     /// A cluster of these nodes. Reaches nobody yet.
     pub fn new(options: Options, nodes: &[NodeName]) -> Self {
-        Self { options, nodes: nodes.to_vec(), kept: view::Kept::default(), last_good: Arc::default() }
+        Self { options, nodes: nodes.to_vec(), kept: view::Kept::default(), last_good: LastGood::default() }
     }
 
     fn waits_for_standby(&self) -> bool {
         self.nodes.len() > 1 && self.options.synchronous_mode != SynchronousMode::Off
-    }
-
-    /// Every node, the one that took writes last first, because it most likely still does.
-    fn in_order_of_hope(&self) -> Vec<NodeName> {
-        let last = self.last_good.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let rest = self.nodes.iter().filter(|node| Some(*node) != last.as_ref()).cloned();
-        last.iter().cloned().chain(rest).collect()
     }
 }
 
@@ -134,8 +129,8 @@ impl System for Patroni {
     ) -> Result<Box<dyn Client>, ConnectError> {
         let session = match route {
             Route::Router => {
-                let session = router::first_read_write(&dial, vantage, &self.in_order_of_hope()).await?;
-                *self.last_good.lock().unwrap_or_else(PoisonError::into_inner) = Some(session.node().clone());
+                let session = router::first_read_write(&dial, vantage, &self.last_good.first(&self.nodes)).await?;
+                self.last_good.note(session.node());
                 session
             }
             Route::Direct(node) => {

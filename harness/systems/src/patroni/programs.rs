@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use firedrill_core::system::Program;
 
 use super::options::POSTGRES_VERSIONS;
+use crate::programs::{self, in_path, is_program};
 
 /// What the recipe starts.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -26,7 +25,7 @@ pub struct Programs {
 impl Programs {
     /// Looks in the usual places of Debian, the PostgreSQL project's RPMs, a source build, and PATH.
     pub fn find(asked: Option<u32>) -> Self {
-        let path = std::env::var_os("PATH").unwrap_or_default();
+        let path = programs::path();
         let postgres_bin = find_postgres(Path::new("/"), &path, asked);
         Self { postgres_bin, patroni: in_path(&path, "patroni"), etcd: in_path(&path, "etcd"), asked }
     }
@@ -75,16 +74,11 @@ fn find_postgres(root: &Path, path: &OsString, asked: Option<u32>) -> Option<Pat
         .or_else(|| in_path(path, "postgres").and_then(|program| program.parent().map(Path::to_owned)))
 }
 
-fn in_path(path: &OsString, name: &str) -> Option<PathBuf> {
-    std::env::split_paths(path).map(|folder| folder.join(name)).find(|program| is_program(program))
-}
-
-fn is_program(path: &Path) -> bool {
-    fs::metadata(path).is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     fn plant(root: &Path, folder: &str) {

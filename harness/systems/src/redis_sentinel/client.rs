@@ -1,20 +1,17 @@
 //! Operations on Redis, and what an answer proves.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use firedrill_core::cluster::NodeName;
 use firedrill_core::history::{Answer, Op, Outcome, Reply, Step};
 use firedrill_core::platform::{Dialer, NodeAddress, Vantage};
 use firedrill_core::system::{Client, Completion};
-use tokio::task::JoinSet;
 
 use super::resp::{Resp, Said};
 use super::{MASTER, PORT, SENTINEL_PORT};
+use crate::route;
 
-/// How long a sentinel may be silent before the next is asked beside it.
-const HEAD_START: Duration = Duration::from_millis(250);
 /// The set with the rows of the ledger.
 const LEDGER: &str = "firedrill:ledger";
 /// Sets a key if it holds what is expected.
@@ -42,28 +39,10 @@ pub(super) async fn through_sentinels(
     vantage: Vantage,
     places: &[NodeAddress],
 ) -> Result<RedisClient, String> {
-    let mut refusals: Vec<String> = Vec::new();
-    let mut tries: JoinSet<Result<RedisClient, String>> = JoinSet::new();
-    let mut left = places.iter();
-    loop {
-        match left.next() {
-            Some(place) => {
-                tries.spawn(try_one(Arc::clone(dial), vantage, place.node.clone(), places.to_vec()));
-            }
-            None if tries.is_empty() => {
-                refusals.sort();
-                return Err(format!("no sentinel leads to a master ({})", refusals.join(", ")));
-            }
-            None => {}
-        }
-        let head_start = if left.len() > 0 { HEAD_START } else { Duration::MAX };
-        match tokio::time::timeout(head_start, tries.join_next()).await {
-            Ok(Some(Ok(Ok(client)))) => return Ok(client),
-            Ok(Some(Ok(Err(refusal)))) => refusals.push(refusal),
-            Ok(Some(Err(broken))) => refusals.push(broken.to_string()),
-            Ok(None) | Err(_) => {}
-        }
-    }
+    let nodes: Vec<NodeName> = places.iter().map(|place| place.node.clone()).collect();
+    let attempt = |sentinel| try_one(Arc::clone(dial), vantage, sentinel, places.to_vec());
+    let first = route::first_good(&nodes, attempt).await;
+    first.map_err(|refusals| format!("no sentinel leads to a master ({})", refusals.join(", ")))
 }
 
 async fn try_one(

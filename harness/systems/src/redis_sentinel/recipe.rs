@@ -8,15 +8,13 @@ use firedrill_core::system::{HomeFile, LabRecipe, NODE_HOME, Program, TemplateEn
 
 use super::options::Options;
 use super::{MASTER, PORT, SENTINEL_PORT};
+use crate::programs;
 
 const USER: &str = "redis";
 
 /// The recipe for these places.
 pub(super) fn recipe(options: &Options, places: &[NodeAddress]) -> LabRecipe {
-    let find = |name: &str| {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        std::env::split_paths(&path).map(|folder| folder.join(name)).find(|program| program.is_file())
-    };
+    let find = |name: &str| programs::in_path(&programs::path(), name);
     let (server, sentinel) = (find("redis-server"), find("redis-sentinel"));
     let unit = |place: &NodeAddress, name: &str, program: &Option<PathBuf>, config: &str| {
         let program = program.as_ref().map_or_else(|| name.to_owned(), |program| program.display().to_string());
