@@ -302,7 +302,8 @@ impl<'a> Blame<'a> {
 
     fn row(&self, row: u64, call: &Call) -> LostRow {
         let acked = call.acked().unwrap_or_default();
-        let (cause, faults) = self.switch(call, acked).or_else(|| self.restart(call, acked)).unwrap_or_default();
+        let known = self.switch(call, acked).or_else(|| self.went_back(call, acked));
+        let (cause, faults) = known.or_else(|| self.restart(call, acked)).unwrap_or_default();
         LostRow {
             row,
             acked,
@@ -335,6 +336,16 @@ impl<'a> Blame<'a> {
         let since = first_on(&self.writers, epoch).unwrap_or_default();
         let faults = faults_around(&self.impacts, since, next.at);
         Some((Cause::Switch { from: epoch, to: next.epoch, fork: None }, faults))
+    }
+
+    /// The cluster ended up on an epoch that it had left before: one that was left behind took over again, and the others
+    /// followed it.
+    fn went_back(&self, call: &Call, acked: RunTime) -> Option<(Cause, Vec<String>)> {
+        let epoch = call.epoch?;
+        let to = self.run.finals.iter().filter_map(|read| read.epoch).max().filter(|to| *to < epoch)?;
+        let again = self.writers.iter().find(|writer| writer.at >= acked && writer.epoch <= to)?;
+        let since = first_on(&self.writers, epoch).unwrap_or_default();
+        Some((Cause::Switch { from: epoch, to, fork: None }, faults_around(&self.impacts, since, again.at)))
     }
 
     fn restart(&self, call: &Call, acked: RunTime) -> Option<(Cause, Vec<String>)> {

@@ -100,6 +100,21 @@ fn a_dead_branch_is_left_by_the_switch_that_passes_it_by() {
 }
 
 #[test]
+fn a_primary_that_takes_over_again_on_its_old_epoch_drops_what_its_successor_acknowledged() {
+    let mut build = Build::new();
+    build.view(950, "n1", 2, &[]);
+    build.load(1000, 10_000, "n1", 2);
+    build.fault("pause", "n1", Action::Pause { node: node("n1"), process: None }, 10_000, 20_000);
+    build.load(13_000, 20_000, "n2", 3);
+    build.load(20_100, 21_000, "n1", 2);
+    build.view(22_000, "n1", 2, &[]);
+    let rows = without(&build.acked_rows(), |row| (13_000..20_000).contains(&row));
+    let found = losses(&build.end_with(2, &rows));
+    assert_eq!((found.lost.len(), &found.by_fault["pause"]), (700, &700));
+    assert!(found.lost[0].to_string().contains("dropped when epoch 3 became 2; pause"), "{}", found.lost[0]);
+}
+
+#[test]
 fn a_restart_on_the_same_epoch_loses_what_was_acknowledged_before_it() {
     let mut build = Build::new();
     build.view(950, "n1", 1, &[]);

@@ -10,7 +10,9 @@ use firedrill_core::platform::Dialer;
 use firedrill_core::system::Sink;
 use firedrill_core::time::{Clock, RunTime};
 use futures_util::future::join_all;
+use serde_json::json;
 use tokio::task::JoinSet;
+use tokio::time::timeout_at;
 
 use super::PORT;
 use super::gateway::{self, Status};
@@ -122,15 +124,19 @@ async fn poll(node: NodeName, dial: Arc<dyn Dialer>, clock: Clock, sink: Arc<dyn
     let mut kept: Option<Http> = None;
     loop {
         let asked = clock.now();
-        let status = tokio::time::timeout(PATIENCE, ask(&mut kept, &*dial, &node)).await.ok().flatten();
+        let until = clock.instant(asked.plus(PATIENCE));
+        let status = timeout_at(until, ask(&mut kept, &*dial, &node)).await.ok().flatten();
+        let read_write = match &status {
+            Some(status) if leads(status) => timeout_at(until, serves(&mut kept, status)).await.ok().flatten(),
+            Some(_) => Some(false),
+            None => None,
+        };
         let answered = clock.now();
-        if status.is_none() {
+        if read_write.is_none() {
+            // An answer may still be on its way.
             kept = None;
         }
-        let answer = Answer {
-            read_write: status.as_ref().map(leads),
-            epoch: status.as_ref().map(|status| status.stamp.epoch()),
-        };
+        let answer = Answer { read_write, epoch: status.as_ref().map(|status| status.stamp.epoch()) };
         for event in joined.add(answer, asked, answered) {
             sink.put(answered, event);
         }
@@ -146,6 +152,14 @@ async fn ask(kept: &mut Option<Http>, dial: &dyn Dialer, node: &NodeName) -> Opt
         *kept = Some(Http::open(dial, node, PORT).await.ok()?);
     }
     gateway::status(kept.as_mut()?).await.ok()
+}
+
+/// Whether a member that says that it leads still does: a majority confirms it before a linearizable read is answered (Raft's
+/// read index). One that is cut off from the others says for an election timeout that it leads, and takes no writes.
+async fn serves(kept: &mut Option<Http>, status: &Status) -> Option<bool> {
+    let any = json!({ "key": gateway::encoded("firedrill/leads"), "count_only": true });
+    let good = gateway::ask(kept.as_mut()?, "/v3/kv/range", &any).await.ok()?.ok()?;
+    (good.stamp.term == status.stamp.term).then_some(true)
 }
 
 /// Tells when somebody leads, and when a majority has lost its leader: one that is cut off says nothing about the others.
