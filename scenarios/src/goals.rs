@@ -192,6 +192,7 @@ pub(crate) fn expect(context: &Context<'_>, root: &mut Fields<'_, '_>, invariant
     let verdict = fields.required::<Badness>("verdict");
     let check = fields.placed::<String>("check");
     let min_lost = fields.placed::<u64>("min-lost");
+    let anomaly = fields.placed::<String>("anomaly");
     fields.finish();
     let named: Vec<&str> = invariants.named.iter().map(String::as_str).collect();
     if let Some(check) = check.as_ref().filter(|check| !named.contains(&check.value.as_str())) {
@@ -202,6 +203,18 @@ pub(crate) fn expect(context: &Context<'_>, root: &mut Fields<'_, '_>, invariant
         let message = "`min-lost` counts what `no-acked-loss` finds, and the file has no such invariant";
         context.note(min_lost.span.clone(), message, "add [[invariant]] check = \"no-acked-loss\"");
     }
+    if let Some(anomaly) = &anomaly {
+        let entry =
+            context.registries.checks.iter().find(|entry| check.as_ref().is_some_and(|c| c.value == entry.name));
+        let known = entry.map(|entry| (entry.anomalies)()).unwrap_or_default();
+        if known.is_empty() {
+            let message = "`anomaly` is what the `check` beside it must name, and that names none";
+            context.note(anomaly.span.clone(), message, "say check = \"isolation\", or leave it out");
+        } else if !known.contains(&anomaly.value.as_str()) {
+            let message = format!("no anomaly is called `{}`", anomaly.value);
+            context.unknown(anomaly.span.clone(), message, &anomaly.value, &known);
+        }
+    }
     let (check, min_lost) = (check.map(|check| check.value), min_lost.map(|min_lost| min_lost.value));
-    Some(Expect { verdict: verdict?.0, check, min_lost })
+    Some(Expect { verdict: verdict?.0, check, min_lost, anomaly: anomaly.map(|anomaly| anomaly.value) })
 }

@@ -14,6 +14,7 @@ pub(crate) const ENTRY: CheckEntry = CheckEntry {
     summary: "every read of all accounts finds the same sum",
     example: "[[invariant]]\ncheck = \"bank\"\ntotal = 800     # accounts times balance\n",
     takes_when: false,
+    anomalies: Vec::new,
     parse,
 };
 

@@ -1,5 +1,6 @@
 //! All repeats of a scenario to one verdict, with `[objectives]` and `[expect]`.
 
+use firedrill_core::check::{Finding, anomaly_figure};
 use firedrill_core::record::{Distribution, Expectation, ObjectiveRecord, RunRecord};
 use firedrill_core::scenario::{Expect, Objective};
 use firedrill_core::verdict::Verdict;
@@ -56,7 +57,8 @@ fn expectation(expect: &Expect, found: Verdict, runs: &[RunRecord]) -> (Verdict,
 fn wanted(expect: &Expect) -> String {
     let check = expect.check.as_ref().map(|check| format!(" of {check}")).unwrap_or_default();
     let lost = expect.min_lost.map(|lost| format!(" with at least {lost} lost writes")).unwrap_or_default();
-    format!("{}{check}{lost}", expect.verdict)
+    let anomaly = expect.anomaly.as_ref().map(|anomaly| format!(" with {anomaly}")).unwrap_or_default();
+    format!("{}{check}{anomaly}{lost}", expect.verdict)
 }
 
 /// The worst thing that keeps the runs from telling anything, judged on what is not an invariant.
@@ -69,8 +71,12 @@ fn spoilt(runs: &[RunRecord]) -> Option<Verdict> {
 }
 
 fn shows(expect: &Expect, run: &RunRecord) -> bool {
+    let names = |finding: &Finding| {
+        expect.anomaly.as_ref().is_none_or(|anomaly| finding.figures.contains_key(&anomaly_figure(anomaly)))
+    };
     let check = expect.check.as_ref().is_none_or(|check| {
-        run.findings.iter().any(|finding| finding.check == *check && finding.verdict == expect.verdict)
+        let says = |finding: &&Finding| finding.check == *check && finding.verdict == expect.verdict;
+        run.findings.iter().filter(says).any(names)
     });
     let lost = expect.min_lost.is_none_or(|min| {
         run.run.figures.get(LOST_ACKNOWLEDGED).is_some_and(|lost| *lost >= crate::calls::number64(min))

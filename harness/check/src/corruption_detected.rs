@@ -15,6 +15,7 @@ pub(crate) const ENTRY: CheckEntry = CheckEntry {
     summary: "damage of the data was found out, by checksums, amcheck, or a server that refused a damaged page",
     example: "[[invariant]]\ncheck = \"corruption-detected\"\n",
     takes_when: false,
+    anomalies: Vec::new,
     parse,
 };
 

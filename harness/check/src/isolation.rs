@@ -1,7 +1,7 @@
 //! No anomaly that a consistency model forbids can be inferred from what transactions read (Kingsbury and Alvaro, Elle,
 //! VLDB 2020; the names of models are Adya's, see [`crate::txn::Consistency`]).
 
-use firedrill_core::check::{Check, CheckEntry, Finding, Question};
+use firedrill_core::check::{Check, CheckEntry, Finding, Question, anomaly_figure};
 use firedrill_core::history::{Op, Step};
 use firedrill_core::record::Recorded;
 use firedrill_core::spec::{Fields, suggest};
@@ -9,13 +9,14 @@ use firedrill_core::verdict::Verdict;
 
 use crate::calls::number;
 use crate::history::{Form, from_calls};
-use crate::txn::{self, Consistency, Model, Options};
+use crate::txn::{self, Anomaly, Consistency, Model, Options};
 
 pub(crate) const ENTRY: CheckEntry = CheckEntry {
     name: "isolation",
     summary: "transactions show no anomaly that the level forbids (serializable, snapshot-isolation, read-committed…)",
     example: "[[invariant]]\ncheck = \"isolation\"\nlevel = \"serializable\"\n",
     takes_when: false,
+    anomalies: || Anomaly::all().map(Anomaly::name).collect(),
     parse,
 };
 
@@ -66,6 +67,9 @@ impl Check for Isolation {
             }
         };
         let mut finding = Finding::new(ENTRY.name, verdict, summary).figure("transactions", number(count));
+        for name in names {
+            finding = finding.figure(&anomaly_figure(name), 1.0);
+        }
         for witness in &report.witnesses {
             finding = finding.evidence(format!("{}: {}", witness.anomaly.name(), witness.reasons.join("; ")));
             for (place, txn) in witness.transactions.iter().zip(1..).map(|(at, n)| (n, *at)) {

@@ -17,6 +17,7 @@ pub(crate) const ENTRY: CheckEntry = CheckEntry {
     summary: "each operation on a register seems to happen at one moment between its invocation and its answer",
     example: "[[invariant]]\ncheck = \"linearizable\"\n",
     takes_when: false,
+    anomalies: Vec::new,
     parse,
 };
 

@@ -14,6 +14,7 @@ pub(crate) const ENTRY: CheckEntry = CheckEntry {
     summary: "every acknowledged write is there at the end, and nothing that was reported failed",
     example: "[[invariant]]\ncheck = \"no-acked-loss\"\n",
     takes_when: false,
+    anomalies: Vec::new,
     parse,
 };
 

@@ -17,6 +17,7 @@ pub(crate) const ENTRY: CheckEntry = CheckEntry {
     summary: "in the end the data of every node can be read, and no page, table or index of it is damaged",
     example: "[[invariant]]\ncheck = \"no-corruption\"\n",
     takes_when: false,
+    anomalies: Vec::new,
     parse,
 };
 

@@ -28,6 +28,7 @@ pub(crate) const ENTRY: CheckEntry = CheckEntry {
     summary: "writes are acknowledged at a rate, or stand still (must = \"stall\")",
     example: "[[invariant]]\ncheck = \"progress\"\nmin = \"50/s\"\nwhen = \"after kill\"\ngrace = \"30s\"\n",
     takes_when: true,
+    anomalies: Vec::new,
     parse,
 };
 

@@ -20,6 +20,7 @@ pub(crate) const ENTRY: CheckEntry = CheckEntry {
     summary: "in the end every node is on one epoch, has caught up, and holds the same",
     example: "[[invariant]]\ncheck = \"replicas-converge\"\n",
     takes_when: false,
+    anomalies: Vec::new,
     parse,
 };
 

@@ -18,6 +18,7 @@ pub(crate) const ENTRY: CheckEntry = CheckEntry {
     summary: "no node acknowledges a write after another on a higher epoch has",
     example: "[[invariant]]\ncheck = \"single-writer\"\n",
     takes_when: false,
+    anomalies: Vec::new,
     parse,
 };
 

@@ -153,7 +153,8 @@ fn must_hold(scenario: &Scenario) -> Vec<String> {
     if let Some(expect) = &scenario.expect {
         let check = expect.check.as_ref().map(|check| format!(" of {check}")).unwrap_or_default();
         let lost = expect.min_lost.map(|lost| format!(", at least {lost} lost")).unwrap_or_default();
-        words.push(format!("[expect] {}{check}{lost}", expect.verdict));
+        let anomaly = expect.anomaly.as_ref().map(|anomaly| format!(" with {anomaly}")).unwrap_or_default();
+        words.push(format!("[expect] {}{check}{anomaly}{lost}", expect.verdict));
     }
     words
 }

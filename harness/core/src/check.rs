@@ -96,7 +96,14 @@ pub struct CheckEntry {
     pub example: &'static str,
     /// Whether `when` and `grace` mean something to it.
     pub takes_when: bool,
+    /// The anomalies it can name, each as a figure of its finding (see [`anomaly_figure`]).
+    pub anomalies: fn() -> Vec<&'static str>,
     /// Reads its own keys (`check`, `when`, `grace` are already taken). Takes every key it
     /// knows before it returns, also after a mistake, because what is left is reported as unknown. `None` after noting one.
     pub parse: fn(&mut Fields<'_, '_>) -> Option<Box<dyn Check>>,
+}
+
+/// The figure by which a finding says that it names an anomaly.
+pub fn anomaly_figure(name: &str) -> String {
+    format!("anomaly:{name}")
 }

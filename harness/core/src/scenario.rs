@@ -390,6 +390,9 @@ pub struct Expect {
     pub check: Option<String>,
     /// At least so many lost acknowledged writes.
     pub min_lost: Option<u64>,
+    /// An anomaly that the check must name, see [`crate::check::CheckEntry::anomalies`].
+    #[serde(default)]
+    pub anomaly: Option<String>,
 }
 
 /// The routes of a run: which client takes which way, in order of process.

@@ -297,6 +297,7 @@ static CHECKS: &[CheckEntry] = &[
         summary: "",
         example: "",
         takes_when: false,
+        anomalies: Vec::new,
         parse: |_| Some(Box::new(FakeCheck("linearizable"))),
     },
     CheckEntry {
@@ -304,14 +305,16 @@ static CHECKS: &[CheckEntry] = &[
         summary: "",
         example: "",
         takes_when: false,
+        anomalies: Vec::new,
         parse: |_| Some(Box::new(FakeCheck("no-acked-loss"))),
     },
-    CheckEntry { name: "progress", summary: "", example: "", takes_when: true, parse: progress },
+    CheckEntry { name: "progress", summary: "", example: "", takes_when: true, anomalies: Vec::new, parse: progress },
     CheckEntry {
         name: "replicas-converge",
         summary: "",
         example: "",
         takes_when: false,
+        anomalies: Vec::new,
         parse: |_| Some(Box::new(FakeCheck("replicas-converge"))),
     },
     CheckEntry {
@@ -319,6 +322,7 @@ static CHECKS: &[CheckEntry] = &[
         summary: "",
         example: "",
         takes_when: false,
+        anomalies: Vec::new,
         parse: |_| Some(Box::new(FakeCheck("single-writer"))),
     },
 ];

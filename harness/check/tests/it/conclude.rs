@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use firedrill_check::{Conclusion, JudgeInput, PlannedFault, conclude, judge};
 use firedrill_core::check::When;
+use firedrill_core::check::{Finding, anomaly_figure};
 use firedrill_core::event::{Event, Phase};
 use firedrill_core::platform::Residue;
 use firedrill_core::record::{Recorded, RunRecord};
@@ -39,7 +40,7 @@ fn losing(count: usize) -> RunRecord {
 }
 
 fn known_bad(min_lost: u64) -> Expect {
-    Expect { verdict: Verdict::Fail, check: Some("no-acked-loss".into()), min_lost: Some(min_lost) }
+    Expect { verdict: Verdict::Fail, check: Some("no-acked-loss".into()), min_lost: Some(min_lost), anomaly: None }
 }
 
 fn expecting(run: RunRecord, expect: &Expect) -> Conclusion {
@@ -82,8 +83,23 @@ fn a_known_bad_scenario_fails_when_it_no_longer_finds_it() {
         assert_eq!(found.verdict, Verdict::Fail);
         assert!(found.expectation.unwrap().words.contains("no longer finds FAIL of no-acked-loss"));
     }
-    let other = Expect { verdict: Verdict::Fail, check: Some("single-writer".into()), min_lost: None };
+    let other = Expect { verdict: Verdict::Fail, check: Some("single-writer".into()), min_lost: None, anomaly: None };
     assert_eq!(expecting(losing(3), &other).verdict, Verdict::Fail);
+}
+
+#[test]
+fn the_anomaly_that_is_expected_must_be_named() {
+    let mut run = losing(0);
+    let finding = Finding::new("isolation", Verdict::Fail, "lost-update").figure(&anomaly_figure("lost-update"), 1.0);
+    run.findings.push(finding);
+    run.verdict = Verdict::Fail;
+    for (anomaly, verdict) in [("lost-update", Verdict::Pass), ("G2-item", Verdict::Fail)] {
+        let (check, anomaly) = (Some("isolation".to_owned()), Some(anomaly.to_owned()));
+        let expect = Expect { verdict: Verdict::Fail, check, min_lost: None, anomaly };
+        let found = expecting(run.clone(), &expect);
+        assert_eq!(found.verdict, verdict, "{found:?}");
+        assert!(found.expectation.unwrap().words.contains(" with "));
+    }
 }
 
 #[test]
@@ -102,6 +118,6 @@ fn a_spoilt_run_cannot_tell_unless_that_is_what_was_expected() {
         assert_eq!(found.verdict, verdict);
         assert!(!found.expectation.unwrap().met);
     }
-    let wanted = Expect { verdict: Verdict::Dirty, check: None, min_lost: None };
+    let wanted = Expect { verdict: Verdict::Dirty, check: None, min_lost: None, anomaly: None };
     assert_eq!(expecting(dirty, &wanted).verdict, Verdict::Pass);
 }
