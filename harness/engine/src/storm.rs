@@ -29,7 +29,7 @@ const RESOLVE: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_secs(1);
 /// The proof before the heal begins so long before it, so that it ends in time.
 const LAST_PROOF: Duration = Duration::from_millis(600);
-/// The same for proofs that take longer: as long as the one in the middle took, and so much more.
+/// The same for proofs that take longer: half as long again as the one in the middle took, and so much more.
 const PROOF_SPARE: Duration = Duration::from_millis(200);
 
 type Impaired = (NodeName, Option<ProcessName>);
@@ -272,7 +272,7 @@ impl Storm {
         let until = onset.plus(hold);
         let mut took = Duration::ZERO;
         for moment in [Moment::Middle, Moment::BeforeHeal] {
-            let lead = LAST_PROOF.min(hold / 4).max((took + PROOF_SPARE).min(hold / 3));
+            let lead = LAST_PROOF.min(hold / 4).max((took * 3 / 2 + PROOF_SPARE).min(hold * 2 / 5));
             let when = if moment == Moment::Middle { onset.plus(hold / 2) } else { until.minus(lead) };
             if self.sleep_or_stop(when).await {
                 break;

@@ -59,8 +59,8 @@ const ENDING: [Deed; 3] = [Deed::KillProcess, Deed::LosePower, Deed::OomProcess]
 /// Options in place of those of a kind's example, or several faults of a kind.
 const VARIANTS: &[(&str, &[&str])] = &[
     // What is seen only over a while takes its probe two seconds, three times.
-    ("clock.drift", &["for = '8s'"]),
-    ("clock.skew", &["over = '2s'\nfor = '8s'"]),
+    ("clock.drift", &["for = '12s'"]),
+    ("clock.skew", &["over = '2s'\nfor = '12s'"]),
     ("net.dns", &["", "answer = 'nobody'\nwhose = 'others'", "answer = 'late'\ndelay = '300ms'"]),
     // Of one node, the half would be the whole.
     ("node.rolling-restart", &["on = 'all'\nevery = '4s'\ndown = '1s'\ngrace = '2s'\nfor = '13s'"]),
