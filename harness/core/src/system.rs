@@ -82,7 +82,7 @@ pub trait System: Send + Sync {
     }
     /// Whether its servers find each other by name, so that the answers of a name server reach them; if not, what to do.
     fn uses_names(&self) -> Result<(), &'static str> {
-        Err("leave the fault out, or use a system whose servers can find each other by name, as patroni")
+        Err("leave the fault out, or use a system whose servers can find each other by name: etcd, patroni")
     }
     /// Looks a node's data through for damage. The caller bounds it.
     async fn audit(&self, _dial: &dyn Dialer, _node: &NodeName) -> Audit {

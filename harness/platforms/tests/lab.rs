@@ -23,6 +23,9 @@ use firedrill_core::wait;
 use firedrill_platforms::lab::{self, Lab, Purpose};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+#[path = "lab/names.rs"]
+mod names;
+
 /// Seen by nobody else's run on this machine.
 fn run_id(name: &str) -> String {
     format!("t{}{name}", std::process::id())
@@ -37,6 +40,7 @@ type Case = (&'static str, fn(&Path));
 const CASES: &[Case] = &[
     ("preflight_finds_what_is_missing", preflight_finds_what_is_missing),
     ("nodes_are_reached_and_have_their_own_home", nodes_are_reached_and_have_their_own_home),
+    ("nodes_with_names_ask_the_labs_name_server", names::nodes_with_names_ask_the_labs_name_server),
     ("ends_are_reported_and_units_return_when_asked", ends_are_reported_and_units_return_when_asked),
     ("a_cut_bites_and_heals", a_cut_bites_and_heals),
     ("a_failed_start_leaves_nothing", a_failed_start_leaves_nothing),

@@ -187,6 +187,7 @@ impl Storm {
         std::fs::create_dir_all(world.clocks(2).join("bash")).expect("a folder");
         std::fs::create_dir_all(world.folder().join("journals")).expect("a folder");
         world.with_starter(None);
+        world.with_names();
         world.start(1, "sleep", &["600"]);
         world.start(2, "bash", &["-c", "while true; do sleep 600; done"]);
         world.start(3, "sleep", &["600"]);
@@ -238,6 +239,8 @@ impl Storm {
         agent.exit_or(|| format!("{point} was never passed"));
         let what = format!("an effect outlasts its agent ({victim:?} {point})");
         self.independent.wait_same(&self.before, false, &what);
+        let lies = self.world.lies();
+        assert!(lies.is_empty(), "{what}: {lies:?}");
         let took = Duration::from_nanos(clock::boottime_nanos().saturating_sub(struck));
         // The next command finds what is inert, and removes it.
         let mut next = Agent::silent(&self.world);

@@ -247,6 +247,17 @@ impl World {
         pid
     }
 
+    /// The lies that the name server still tells after a moment.
+    pub(crate) fn lies(&self) -> Vec<String> {
+        let socket = self.resolver.as_deref().expect("a world with names");
+        let tags = || match names::control::ask(socket, &names::control::Order::List) {
+            Ok((_, names::control::Reply::Listed { tags })) => tags,
+            other => panic!("the name server does not answer: {other:?}"),
+        };
+        let none = || tags().is_empty().then_some(());
+        clock::until(Duration::from_secs(5), Duration::from_millis(5), none).map_or_else(tags, |()| Vec::new())
+    }
+
     /// Where a test may make the clocks of a node.
     pub(crate) fn clocks(&self, number: u8) -> PathBuf {
         self.folder.path().join(format!("clock{number}"))

@@ -200,3 +200,31 @@ fn shipped_scenarios_are_valid() {
     assert_eq!((all.code, all.stderr.as_str()), (0, ""));
     assert!(all.stdout.lines().all(|line| line.starts_with("OK  ")) && all.stdout.lines().count() > 10);
 }
+
+#[test]
+fn names_are_answered_wrongly_only_where_somebody_asks_for_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let check = |system: &str, names: &str, of: &str| {
+        let path = folder.path().join("dns.toml");
+        let fault = "kind = 'net.dns'\nanswer = 'nobody'\non = 'n1'\nat = '1s'\nfor = '5s'";
+        let load = "[workload]\nkind = 'ledger'\n[[invariant]]\ncheck = 'single-writer'";
+        let cluster = format!("[cluster]\nsystem = '{system}'\n[cluster.{system}]\n{names}");
+        let text = format!("firedrill = 1\nname = 'x'\n{cluster}\n{load}\n[[fault]]\n{fault}\nnames = ['{of}']\n");
+        fs::write(&path, text).unwrap();
+        firedrill(&["validate", path.to_str().unwrap()])
+    };
+    for (system, names, of, want) in [
+        ("patroni", "names = true", "n3", None),
+        ("etcd", "names = true", "n3", None),
+        ("patroni", "", "n3", Some("write `names = true` under [cluster.patroni]")),
+        ("etcd", "names = false", "n3", Some("write `names = true` under [cluster.etcd]")),
+        ("redis-sentinel", "", "n3", Some("leave the fault out, or use a system")),
+        ("patroni", "names = true", "n4", Some("there is no node `n4` whose name could be asked for")),
+    ] {
+        let ended = check(system, names, of);
+        assert_eq!(ended.code, if want.is_some() { 2 } else { 0 }, "{}{}", ended.stdout, ended.stderr);
+        // Long lines are wrapped.
+        let words: Vec<&str> = ended.stderr.split_whitespace().filter(|word| *word != "│").collect();
+        assert!(words.join(" ").contains(want.unwrap_or_default()), "{}", ended.stderr);
+    }
+}

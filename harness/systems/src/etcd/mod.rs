@@ -42,6 +42,7 @@ nodes    = 3
 reads              = "linearizable"   # or "serializable": answered by whichever member is asked, and perhaps stale
 heartbeat-interval = "100ms"
 election-timeout   = "1s"
+names              = false            # default; true: members find each other by name
 "#,
     parse,
     performs: &[OpKind::Ledger, OpKind::Register],
@@ -101,6 +102,10 @@ impl System for Etcd {
     /// Raft drops nothing that was committed: there is no fork to tell of.
     async fn epoch_switches(&self, _dial: &dyn Dialer, _node: &NodeName) -> Result<Vec<EpochSwitch>, String> {
         Ok(Vec::new())
+    }
+
+    fn uses_names(&self) -> Result<(), &'static str> {
+        if self.options.names { Ok(()) } else { Err("write `names = true` under [cluster.etcd]") }
     }
 
     fn clock_of(&self, _process: &ProcessName) -> Result<(), &'static str> {

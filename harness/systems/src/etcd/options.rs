@@ -20,6 +20,8 @@ pub(super) struct Options {
     pub(super) reads: Reads,
     pub(super) heartbeat: Duration,
     pub(super) election_timeout: Duration,
+    /// Whether members find each other by name, asking a name server each time, and not by address.
+    pub(super) names: bool,
 }
 
 /// Reads the table. `None` after noting a mistake.
@@ -29,6 +31,7 @@ pub(super) fn parse(fields: &mut Fields<'_, '_>) -> Option<Options> {
     let reads = fields.word("reads", &words, Reads::Linearizable);
     let heartbeat = fields.or("heartbeat-interval", Duration::from_millis(100));
     let election_timeout = fields.or("election-timeout", Duration::from_secs(1));
+    let names = fields.or("names", false);
     let millis = |span: Duration| span.as_millis() > 0 && span.subsec_nanos().is_multiple_of(1_000_000);
     if !millis(heartbeat) {
         let help = "write it in whole milliseconds, as \"100ms\"".to_owned();
@@ -39,5 +42,5 @@ pub(super) fn parse(fields: &mut Fields<'_, '_>) -> Option<Options> {
         let help = format!("write at least five heartbeats ({}) and at most 50s", human(heartbeat * 5));
         fields.wrong("election-timeout", "etcd does not take this election timeout", help);
     }
-    (fields.mistakes().count() == before).then_some(Options { reads, heartbeat, election_timeout })
+    (fields.mistakes().count() == before).then_some(Options { reads, heartbeat, election_timeout, names })
 }

@@ -18,17 +18,21 @@ pub(super) fn program() -> Option<PathBuf> {
 /// The recipe for these places.
 pub(super) fn recipe(options: &Options, program: Option<PathBuf>, places: &[NodeAddress]) -> LabRecipe {
     let url = |place: &NodeAddress, port: u16| format!("http://{}:{port}", place.address);
-    let members: Vec<String> = places.iter().map(|place| format!("{}={}", place.node, url(place, PEER_PORT))).collect();
+    let called = |place: &NodeAddress, port: u16| {
+        if options.names { format!("http://{}:{port}", place.node) } else { url(place, port) }
+    };
+    let member = |place: &NodeAddress| format!("{}={}", place.node, called(place, PEER_PORT));
+    let members: Vec<String> = places.iter().map(member).collect();
     let name = program.as_ref().map_or_else(|| "etcd".to_owned(), |program| program.display().to_string());
     let unit = |place: &NodeAddress| {
-        let (peer, client) = (url(place, PEER_PORT), url(place, PORT));
         let flags = [
             ("--name", place.node.to_string()),
             ("--data-dir", format!("{NODE_HOME}/etcd/data")),
-            ("--listen-peer-urls", peer.clone()),
-            ("--initial-advertise-peer-urls", peer),
-            ("--listen-client-urls", client.clone()),
-            ("--advertise-client-urls", client),
+            // It listens on addresses only.
+            ("--listen-peer-urls", url(place, PEER_PORT)),
+            ("--initial-advertise-peer-urls", called(place, PEER_PORT)),
+            ("--listen-client-urls", url(place, PORT)),
+            ("--advertise-client-urls", called(place, PORT)),
             ("--initial-cluster", members.join(",")),
             ("--initial-cluster-state", "new".to_owned()),
             ("--initial-cluster-token", "firedrill".to_owned()),
@@ -63,6 +67,6 @@ pub(super) fn recipe(options: &Options, program: Option<PathBuf>, places: &[Node
         units: places.iter().map(unit).collect(),
         files: places.iter().map(folder).collect(),
         clocks: BTreeMap::new(),
-        names: false,
+        names: options.names,
     }
 }
