@@ -210,6 +210,9 @@ pub(crate) struct JudgeArgs {
     /// Also draw a violation of linearizability: the calls around it, by process
     #[arg(long, value_name = "FILE.svg|FILE.html", requires = "model")]
     pub(crate) picture: Option<PathBuf>,
+    /// Also write the history as Jepsen would, so that other checkers can read it
+    #[arg(long, value_name = "FILE.edn|FILE.jsonl", requires = "model")]
+    pub(crate) export: Option<PathBuf>,
     /// Of the models of transactions.
     #[command(flatten)]
     pub(crate) transactions: TxnArgs,

@@ -21,13 +21,18 @@ pub(crate) fn model(name: &str) -> Option<Model> {
     Model::ALL.iter().copied().find(|model| model.name() == name)
 }
 
-/// The history of a run, in the form that the model knows.
-fn recorded(args: &JudgeArgs, model: Model) -> Result<Loaded, Failure> {
+/// The history of a run, in the form that the model knows; of a ledger with what each node held at the end.
+pub(crate) fn recorded(args: &JudgeArgs, model: Model) -> Result<Loaded, Failure> {
     let forms = if model.is_of_sets() { &[Form::Ledger][..] } else { &[Form::Objects, Form::Ledger] };
     let mut last = None;
     for form in forms {
         match judge_file::recorded(args, *form) {
-            Ok(history) => return Ok(history),
+            Ok(mut history) => {
+                if model.is_of_sets() {
+                    history::add_final_reads(&mut history, &judge_file::final_reads(args)?);
+                }
+                return Ok(history);
+            }
             Err(failure) => last = Some(failure),
         }
     }

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use firedrill_check::history::{self, Form, Format, Loaded, Packed, Value};
 use firedrill_check::linear::{self, Counterexample, Limits, Model, Report, Stop, Verdict};
+use firedrill_core::history::FinalRead;
 use firedrill_core::time::{Clock, RunTime};
 use firedrill_core::units::human;
 use firedrill_core::verdict::exit;
@@ -21,6 +22,9 @@ use crate::{judge_durable, judge_txn, output};
 
 /// Reads the file, decides it, prints the verdict and gives its exit code.
 pub(crate) fn judge_file(args: &JudgeArgs, model: &str) -> Result<ExitCode, Failure> {
+    if let Some(path) = &args.export {
+        export(args, model, path)?;
+    }
     let (text, code) = judged(args, model)?;
     output::print(&text);
     Ok(ExitCode::from(code))
@@ -28,6 +32,30 @@ pub(crate) fn judge_file(args: &JudgeArgs, model: &str) -> Result<ExitCode, Fail
 
 pub(crate) fn unreadable(args: &JudgeArgs) -> Failure {
     Failure::usage(format!("{} cannot be judged", args.run.display()))
+}
+
+/// Writes the history as Jepsen would, as the name of the file says.
+fn export(args: &JudgeArgs, model: &str, path: &Path) -> Result<(), Failure> {
+    let write = match path.extension().and_then(OsStr::to_str) {
+        Some("edn") => history::to_edn,
+        Some("json" | "jsonl") => history::to_json_lines,
+        Some(_) | None => {
+            let help = "end its name with .edn or .jsonl";
+            return Err(Failure::usage(format!("{} is no history", path.display())).help(help));
+        }
+    };
+    let history = if !args.run.is_dir() {
+        let bytes = fs::read(&args.run).map_err(|error| unreadable(args).because(&error))?;
+        history::load(&bytes).map_err(|error| unreadable(args).because(&error))?
+    } else if let Some(durable) = judge_durable::model(model) {
+        judge_durable::recorded(args, durable)?
+    } else if judge_txn::MODELS.iter().any(|(name, _)| *name == model) {
+        recorded(args, Form::Transactions)?
+    } else {
+        recorded(args, if model == Model::Set.name() { Form::Ledger } else { Form::Objects })?
+    };
+    fs::write(path, write(&history))
+        .map_err(|error| Failure::usage(format!("{} cannot be written", path.display())).because(&error))
 }
 
 fn read(limited: &Limited<'_>, args: &JudgeArgs, model: Model) -> Result<Result<Packed, Stop>, Failure> {
@@ -48,6 +76,12 @@ pub(crate) fn recorded(args: &JudgeArgs, form: Form) -> Result<Loaded, Failure> 
         return Err(unreadable(args).help(help));
     }
     Ok(history)
+}
+
+/// What each node held at the end of a run.
+pub(crate) fn final_reads(args: &JudgeArgs) -> Result<Vec<FinalRead>, Failure> {
+    let (recorded, ..) = folder::recorded(&repeat(args)?).map_err(|error| unreadable(args).because(&error))?;
+    Ok(recorded.finals)
 }
 
 /// The folder of the one repeat that is meant.
@@ -94,7 +128,9 @@ fn judged(args: &JudgeArgs, model: &str) -> Result<(String, u8), Failure> {
     let initial = history::parse_json(&args.initial)
         .map_err(|error| Failure::usage("--initial is not a value of JSON").because(&error))?;
     let limited = Limited::new(args, &clock);
-    let (history, report) = match read(&limited, args, model)? {
+    let history = read(&limited, args, model)?;
+    let parsed = clock.now();
+    let (history, report) = match history {
         Ok(history) => {
             let expired = || limited.is_late();
             let memory = usize::try_from(args.limit_memory.0).unwrap_or(usize::MAX);
@@ -107,11 +143,12 @@ fn judged(args: &JudgeArgs, model: &str) -> Result<(String, u8), Failure> {
         Err(stop) => (Packed::from(&Loaded { format: Format::JepsenEdn, ops: Vec::new() }), linear::nothing_read(stop)),
     };
     let seconds = clock.now().since(RunTime::ZERO);
+    let parsed = parsed.since(RunTime::ZERO);
     if let (Some(path), Verdict::Violated(found)) = (&args.picture, &report.verdict) {
         draw(path, &history, found)?;
     }
     let text = if args.json {
-        let told = Told::new(&history, &report, model, seconds.as_secs_f64());
+        let told = Told::new(&history, &report, model, (seconds.as_secs_f64(), parsed.as_secs_f64()));
         let text = serde_json::to_string(&told).map_err(|error| Failure::new(exit::BUG, "no JSON").because(&error))?;
         format!("{text}\n")
     } else {
@@ -189,6 +226,8 @@ struct Told {
     key: Option<String>,
     witness: Option<Witness>,
     seconds: f64,
+    /// Of these, until the file was read and parsed.
+    parse_seconds: f64,
     /// Bytes, as the kernel counted them for this process.
     peak_memory: Option<u64>,
 }
@@ -205,7 +244,7 @@ struct Witness {
 }
 
 impl Told {
-    fn new(history: &Packed, report: &Report, model: Model, seconds: f64) -> Self {
+    fn new(history: &Packed, report: &Report, model: Model, (seconds, parse_seconds): (f64, f64)) -> Self {
         let line = |place: usize| history.op(place).map_or(0, |op| op.line);
         let (limit, verified, key, witness) = match &report.verdict {
             Verdict::Valid | Verdict::Nothing => (None, None, None, None),
@@ -238,6 +277,7 @@ impl Told {
             key: key.map(Value::to_string),
             witness,
             seconds,
+            parse_seconds,
             peak_memory: memory_line("VmHWM:"),
         }
     }

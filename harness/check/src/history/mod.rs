@@ -30,7 +30,7 @@ pub use export::{to_edn, to_json_lines};
 pub use packed::Packed;
 pub use pair::{Call, calls};
 pub(crate) use plume::{Access, INITIAL};
-pub use recorded::{Form, from_calls};
+pub use recorded::{Form, add_final_reads, from_calls};
 pub use value::Value;
 
 pub(crate) use packed::{Event, View};

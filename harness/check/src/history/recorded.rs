@@ -1,6 +1,6 @@
 //! The calls of a recorded run as a history, as Jepsen would have written it.
 
-use firedrill_core::history::{Answer, Call, Op, Outcome, ProcessId, Reply, Step};
+use firedrill_core::history::{Answer, Call, FinalRead, Op, Outcome, ProcessId, Reply, Step};
 use firedrill_core::time::RunTime;
 
 use super::{Format, Kind, Loaded, Names, Process, RawOp, Value};
@@ -51,6 +51,32 @@ pub fn from_calls(calls: &[Call], form: Form) -> Loaded {
         })
     });
     Loaded { format: Format::Recorded, ops: ops.collect() }
+}
+
+/// Adds what each node held at the end: a read of all, by a client of its own, after everything else.
+pub fn add_final_reads(history: &mut Loaded, finals: &[FinalRead]) {
+    let numbers =
+        history.ops.iter().filter_map(|op| if let Process::Client(number) = op.process { Some(number) } else { None });
+    let last = numbers.max().unwrap_or(-1);
+    for (read, process) in finals.iter().zip(last + 1..) {
+        let (kind, value) = match &read.rows {
+            Ok(rows) => (Kind::Ok, list(rows.iter().copied().map(number))),
+            Err(_) => (Kind::Info, Value::Nil),
+        };
+        for (kind, value) in [(Kind::Invoke, Value::Nil), (kind, value)] {
+            let place = history.ops.len();
+            history.ops.push(RawOp {
+                index: i64::try_from(place).ok(),
+                time: i64::try_from(read.at.as_nanos()).ok(),
+                process: Process::Client(process),
+                kind,
+                f: "read".into(),
+                value,
+                compare_false: false,
+                line: place + 1,
+            });
+        }
+    }
 }
 
 /// When, in which order at that moment, whether it is the end, and the place of the call.

@@ -11,6 +11,7 @@ use super::spec::{Micro, Op, State};
 use super::{Model, Refusal, bank, etcd, lock};
 use crate::hash::FastMap;
 use crate::history::{Kind, Packed, Process, Value, View};
+use crate::intern::{Interner, at};
 
 /// What is known of a history while its operations are read.
 pub(super) struct Translation {
@@ -18,7 +19,9 @@ pub(super) struct Translation {
     /// Whether a read of nil has read nil. Otherwise nil is what Jepsen writes for a value that is not known.
     nil_is_value: bool,
     pub(super) values: Vec<Value>,
-    small: FastMap<i64, u32>,
+    /// Of whole numbers, in the order in which they are first met, the numbers that they have here.
+    whole: Interner,
+    whole_numbers: Vec<u32>,
     numbers: FastMap<Value, u32>,
     keys: FastMap<Box<[u8]>, u32>,
     registers: HashMap<String, usize>,
@@ -41,7 +44,8 @@ impl Translation {
             model,
             nil_is_value: false,
             values: Vec::new(),
-            small: FastMap::default(),
+            whole: Interner::default(),
+            whole_numbers: Vec::new(),
             numbers: FastMap::default(),
             keys: FastMap::default(),
             registers: HashMap::new(),
@@ -125,7 +129,13 @@ impl Translation {
         let next = u32::try_from(self.values.len()).unwrap_or(u32::MAX);
         let number = match value {
             Value::Keyword(name) => return self.number(&Value::Text(name.clone())),
-            Value::Int(int) => *self.small.entry(*int).or_insert(next),
+            Value::Int(int) => {
+                let (place, is_new) = self.whole.int(0, *int);
+                if is_new {
+                    self.whole_numbers.push(next);
+                }
+                self.whole_numbers.get(at(place)).copied().unwrap_or(next)
+            }
             Value::Nil
             | Value::Bool(_)
             | Value::Text(_)

@@ -106,6 +106,37 @@ fn judge_and_report_say_again_what_the_run_said() {
     assert!(run.join("run.json").exists());
 }
 
+/// What `--json` says of a history, beside what the way it was written changes.
+fn judged(bench: &Bench, of: &str, model: &str, more: &[&str]) -> (i32, serde_json::Value) {
+    let ended = bench.firedrill(&[&["judge", of, "--model", model, "--json"], more].concat());
+    let mut said: serde_json::Value = serde_json::from_str(&ended.stdout).expect(&ended.stderr);
+    let fields = said.as_object_mut().expect("an object");
+    for field in ["format", "seconds", "parse_seconds", "peak_memory"] {
+        fields.remove(field);
+    }
+    (ended.code, said)
+}
+
+#[test]
+fn the_exported_history_of_a_run_has_the_verdict_of_the_run() {
+    for (scenario, codes) in [("healthy", [0, 0, 0, 4]), ("ack-before-replicating", [0, 1, 1, 4])] {
+        let bench = Bench::new();
+        bench.run(&[&format!("scenarios/smoke/{scenario}.toml"), "--seed", "1"]);
+        let run = bench.runs().remove(0);
+        for (model, code) in ["set", "set-full", "ledger", "monotonic"].into_iter().zip(codes) {
+            for form in ["edn", "jsonl"] {
+                let file = bench.path(&format!("{scenario}-{model}.{form}"));
+                let of_run = judged(&bench, words_of(&run), model, &["--export", &file]);
+                assert_eq!(
+                    (of_run.0, &of_run),
+                    (code, &judged(&bench, &file, model, &[])),
+                    "{scenario} {model} {form}"
+                );
+            }
+        }
+    }
+}
+
 #[test]
 fn newer_record_is_refused() {
     let bench = Bench::new();

@@ -3,6 +3,7 @@
 
 use super::{Chain, Decided, Group, spans_of};
 use crate::hash::FastMap;
+use crate::intern::at;
 use crate::linear::plan::Span;
 use crate::linear::spec::{Op, Spec};
 
@@ -17,16 +18,24 @@ struct Element {
 }
 
 pub(super) fn decide(initial: &[u32], spec: &Spec, spans: &[Span]) -> Option<Decided> {
-    let mut elements: FastMap<u32, Element> = FastMap::default();
+    // By their numbers, which are dense.
+    let mut elements: Vec<Option<Element>> = Vec::new();
+    let mut insert = |number: u32, element: Element| {
+        let place = at(number);
+        if place >= elements.len() {
+            elements.resize(place + 1, None);
+        }
+        elements.get_mut(place).and_then(|known| known.replace(element))
+    };
     for element in initial {
-        elements.insert(*element, Element { insert: None, first: true, rank: None });
+        insert(*element, Element { insert: None, first: true, rank: None });
     }
     let mut reads: FastMap<usize, usize> = FastMap::default();
     let mut chain: Vec<(&[u32], Group)> = Vec::new();
     for (place, span) in spans.iter().enumerate() {
         let op = spec.op(span.op)?;
         if let Op::Insert(element) = op {
-            if elements.insert(*element, Element { insert: Some(place), first: false, rank: None }).is_some() {
+            if insert(*element, Element { insert: Some(place), first: false, rank: None }).is_some() {
                 return None;
             }
         } else if let Op::Elements(read) = op {
@@ -48,7 +57,7 @@ pub(super) fn decide(initial: &[u32], spec: &Spec, spans: &[Span]) -> Option<Dec
     for (rank, (read, group)) in chain.iter().enumerate() {
         let mut held = 0;
         for element in *read {
-            let Some(element) = elements.get_mut(element) else {
+            let Some(element) = elements.get_mut(at(*element)).and_then(Option::as_mut) else {
                 return Some(Decided::NoOrder(spans_of([group.end])));
             };
             if element.first || element.rank.is_some() {
@@ -64,8 +73,7 @@ pub(super) fn decide(initial: &[u32], spec: &Spec, spans: &[Span]) -> Option<Dec
         }
         known = read.len();
     }
-    #[expect(clippy::iter_over_hash_type, reason = "least and greatest do not depend on the order")]
-    for element in elements.values() {
+    for element in elements.iter().flatten() {
         let Some((place, span)) = element.insert.and_then(|place| Some((place, spans.get(place)?))) else { continue };
         // What nobody read and nobody knows of may never have been added.
         if element.rank.is_some() || span.ends.is_some() {
