@@ -11,7 +11,8 @@ import subprocess
 # Nothing outlives whoever started it.
 INSIDE = ["setpriv", "--pdeathsig", "KILL"]
 AS_POSTGRES = ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", "--pdeathsig", "KILL"]
-SECONDS = 6
+SECONDS = 2
+ROUNDS = 10
 SCALE = 10
 CLIENTS = 8
 # What a round of each kind of load is made by.
@@ -78,7 +79,6 @@ class Server:
 
     def transactions(self, options):
         """Transactions per second."""
-        self.sql("CHECKPOINT")
         words = [str(self.programs / "pgbench"), "-n", "-M", "prepared", "-c", str(CLIENTS), "-j", "2",
                  "-T", str(SECONDS), "-h", str(self.sockets), "-U", "postgres", *options, "postgres"]
         done = subprocess.run(words, text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True)
@@ -112,16 +112,18 @@ def template(work, programs):
     return work / "disk-filled" / "below"
 
 
-def measure(agent, work, programs, show, rounds):
+def measure(agent, work, programs, show):
     filled = template(work, programs)
     servers = {}
     try:
         servers["raw"] = Server(work, programs, None, filled, "disk-raw", None)
         for number, (name, way) in enumerate(WAYS.items()):
             servers[name] = Server(work, programs, agent, filled, f"disk-{number}", way)
+        for server in servers.values():
+            server.sql("CHECKPOINT")
         for load, options in LOADS.items():
             rates = {name: [] for name in servers}
-            for turn in range(rounds):
+            for turn in range(ROUNDS):
                 # Each in another place of the turn, so that none has the machine always before or after the same one.
                 names = list(servers)
                 for name in names[turn % len(names):] + names[: turn % len(names)]:

@@ -304,6 +304,16 @@ pub fn prefer_self() -> io::Result<()> {
     if unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, -20) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Has the calling thread, and those it will start, run before all ordinary ones as soon as there is something to do, as a
+/// kernel's own work does (`sched(7)`, the lowest priority of `SCHED_RR`).
+#[expect(unsafe_code, reason = "nix has no sched_setscheduler")]
+pub fn precede_others() -> io::Result<()> {
+    let lowest = libc::sched_param { sched_priority: 1 };
+    // SAFETY: `lowest` is read during the call only.
+    let set = unsafe { libc::sched_setscheduler(0, libc::SCHED_RR, &raw const lowest) };
+    if set == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Starts the program of this process once more, with `arguments`, no standard input, and a pipe as its standard output.
 #[expect(clippy::disallowed_methods, reason = "this crate is where commands belong")]
 pub fn start_self_to_hear(arguments: &[&str]) -> io::Result<Child> {
