@@ -59,13 +59,14 @@ def logs(binary, generator, work):
         path = made(generator, work, ("register", 80 + number % 20, 5, 1, 60))
         # The second time the file is in the cache and the pages of the program are there.
         said = [judged(binary, path, ("cas-register",))[0] for _ in range(2)][1]
-        seconds.append(said["seconds"] - said["parse_seconds"])
+        seconds.append(said["cpu_seconds"] - said["parse_cpu_seconds"])
     seconds.sort()
     return f"{seconds[len(seconds) // 2] * 1000:.3f} ms (worst {seconds[-1] * 1000:.2f} ms)"
 
 
 def measure(binary, generator, work, wanted=()):
     """Prints the table; rows whose names contain one of the words in `wanted`, or all."""
+    print("measured: seconds on the processor, which other work on the machine does not change much; wall: with all waiting\n")
     print("| history | judge | wall s | CPU s (user + system) | measured | aim | peak MiB | aim MiB | MB/s parsed |")
     print("|---|---|---|---|---|---|---|---|---|", flush=True)
     if not wanted or any(word in "small logs" for word in wanted):
@@ -76,8 +77,8 @@ def measure(binary, generator, work, wanted=()):
             continue
         path = made(generator, work, arguments)
         said, wall, user, system, peak = judged(binary, path, options)
-        parse = said.get("parse_seconds")
-        measured = said["seconds"] - parse if what == "decide" and parse is not None else said["seconds"]
+        parse = said.get("parse_cpu_seconds")
+        measured = said["cpu_seconds"] - parse if what == "decide" and parse is not None else user + system
         rate = f"{path.stat().st_size / 1e6 / parse:.0f}" if parse else ""
         words = f"{measured:.3f} s {'to decide' if what == 'decide' else 'in all'}, {said['verdict']}"
         print(f"| {name} | {' '.join(options)} | {wall:.2f} | {user:.2f} + {system:.2f} | {words} | {'-' if aim is None else f'{aim} s'} "

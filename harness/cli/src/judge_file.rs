@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use firedrill_check::history::{self, Form, Format, Loaded, Packed, Value};
 use firedrill_check::linear::{self, Counterexample, Limits, Model, Report, Stop, Verdict};
@@ -129,7 +130,7 @@ fn judged(args: &JudgeArgs, model: &str) -> Result<(String, u8), Failure> {
         .map_err(|error| Failure::usage("--initial is not a value of JSON").because(&error))?;
     let limited = Limited::new(args, &clock);
     let history = read(&limited, args, model)?;
-    let parsed = clock.now();
+    let parsed = (clock.now(), cpu_seconds());
     let (history, report) = match history {
         Ok(history) => {
             let expired = || limited.is_late();
@@ -143,12 +144,11 @@ fn judged(args: &JudgeArgs, model: &str) -> Result<(String, u8), Failure> {
         Err(stop) => (Packed::from(&Loaded { format: Format::JepsenEdn, ops: Vec::new() }), linear::nothing_read(stop)),
     };
     let seconds = clock.now().since(RunTime::ZERO);
-    let parsed = parsed.since(RunTime::ZERO);
     if let (Some(path), Verdict::Violated(found)) = (&args.picture, &report.verdict) {
         draw(path, &history, found)?;
     }
     let text = if args.json {
-        let told = Told::new(&history, &report, model, (seconds.as_secs_f64(), parsed.as_secs_f64()));
+        let told = Told::new(&history, &report, model, (seconds.as_secs_f64(), parsed));
         let text = serde_json::to_string(&told).map_err(|error| Failure::new(exit::BUG, "no JSON").because(&error))?;
         format!("{text}\n")
     } else {
@@ -228,6 +228,10 @@ struct Told {
     seconds: f64,
     /// Of these, until the file was read and parsed.
     parse_seconds: f64,
+    /// Seconds that this process's first thread spent on a processor.
+    cpu_seconds: Option<f64>,
+    /// Of these, until the file was read and parsed.
+    parse_cpu_seconds: Option<f64>,
     /// Bytes, as the kernel counted them for this process.
     peak_memory: Option<u64>,
 }
@@ -244,7 +248,7 @@ struct Witness {
 }
 
 impl Told {
-    fn new(history: &Packed, report: &Report, model: Model, (seconds, parse_seconds): (f64, f64)) -> Self {
+    fn new(history: &Packed, report: &Report, model: Model, (seconds, parsed): (f64, (RunTime, Option<f64>))) -> Self {
         let line = |place: usize| history.op(place).map_or(0, |op| op.line);
         let (limit, verified, key, witness) = match &report.verdict {
             Verdict::Valid | Verdict::Nothing => (None, None, None, None),
@@ -277,10 +281,20 @@ impl Told {
             key: key.map(Value::to_string),
             witness,
             seconds,
-            parse_seconds,
+            parse_seconds: parsed.0.since(RunTime::ZERO).as_secs_f64(),
+            cpu_seconds: cpu_seconds(),
+            parse_cpu_seconds: parsed.1,
             peak_memory: memory_line("VmHWM:"),
         }
     }
+}
+
+/// What this process's first thread spent on a processor (schedstat, Documentation/scheduler/sched-stats.rst). Only measured
+/// with: what is unknown is left out.
+fn cpu_seconds() -> Option<f64> {
+    let stat = fs::read_to_string("/proc/self/schedstat").ok()?;
+    let nanos = stat.split_whitespace().next()?.parse().ok()?;
+    Some(Duration::from_nanos(nanos).as_secs_f64())
 }
 
 /// A line of this process's status, in bytes (proc(5)). Only measured with: what is unknown is left out.

@@ -111,7 +111,7 @@ fn judged(bench: &Bench, of: &str, model: &str, more: &[&str]) -> (i32, serde_js
     let ended = bench.firedrill(&[&["judge", of, "--model", model, "--json"], more].concat());
     let mut said: serde_json::Value = serde_json::from_str(&ended.stdout).expect(&ended.stderr);
     let fields = said.as_object_mut().expect("an object");
-    for field in ["format", "seconds", "parse_seconds", "peak_memory"] {
+    for field in ["format", "seconds", "parse_seconds", "cpu_seconds", "parse_cpu_seconds", "peak_memory"] {
         fields.remove(field);
     }
     (ended.code, said)
