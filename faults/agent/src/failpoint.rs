@@ -21,6 +21,27 @@ pub const OF_AGENT: [&str; 11] = [
     "after-release",
 ];
 
+/// The points in the middle of deeds, each passed by the deeds of one kind.
+pub const OF_DEEDS: [&str; 17] = [
+    "clock-mid-apply",
+    "disk-mid-apply",
+    "disk-mid-revert",
+    "impair-mid-apply",
+    "impair-mid-revert",
+    "loop-mid-apply",
+    "oom-mid-apply",
+    "power-after-marks",
+    "power-after-wire",
+    "power-after-loss",
+    "power-mid-revert",
+    "press-mid-apply",
+    "press-mid-revert",
+    "rest-mid-apply",
+    "rest-mid-revert",
+    "roll-mid-apply",
+    "stop-mid-apply",
+];
+
 /// The points that the guard passes once its agent has died.
 pub const OF_GUARD: [&str; 3] = ["guard-before-undo", "guard-after-undo", "guard-after-release"];
 

@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask};
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerCredentials;
 use nix::unistd::Pid;
 
 /// A network namespace, by the device and inode of its nsfs file.
@@ -256,6 +259,25 @@ pub fn signal(pid: i32, start: u64, number: i32) -> io::Result<bool> {
         Err(Errno::ESRCH) => Ok(false),
         Err(errno) => Err(errno.into()),
     }
+}
+
+/// The process that made the other end of a connection, by its number here; 0 when it is in no pid namespace that is seen
+/// from here.
+pub fn peer(stream: &UnixStream) -> io::Result<i32> {
+    Ok(getsockopt(stream, PeerCredentials)?.pid())
+}
+
+/// Whether a process was killed and has not ended yet, or is gone: one that waits for something uninterruptibly may be
+/// so for as long as it waits. Process 0 is not known to.
+pub fn is_dying(pid: i32) -> bool {
+    if pid == 0 {
+        return false;
+    }
+    let Ok(text) = fs::read_to_string(format!("/proc/{pid}/status")) else { return true };
+    let value = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map_or("", str::trim);
+    // Pending signals, as hexadecimal masks; SIGKILL is number 9 (proc_pid_status(5)).
+    let killed = |name| u64::from_str_radix(value(name), 16).is_ok_and(|mask| mask >> 8 & 1 == 1);
+    value("State:").starts_with(['Z', 'X']) || killed("SigPnd:") || killed("ShdPnd:")
 }
 
 /// The signals by which a process is asked to end: blocked in this thread and those it starts, to be waited for.

@@ -20,6 +20,7 @@ use super::{Grip, Scene, Work, not_mine};
 use crate::disk::control::{Order, Reply, ask};
 use crate::disk::places::Parts;
 use crate::ends::Ends;
+use crate::failpoint;
 use crate::protocol::{Ground, Refusal, RefusalKind};
 use crate::world::World;
 
@@ -129,6 +130,7 @@ impl Work for Disk {
         };
         let (stream, reply) = served.ask(&order)?;
         let Reply::InForce { from } = reply else { return Err(unexpected(reply)) };
+        failpoint::at("disk-mid-apply");
         Ok((Box::new(Harming(Some(stream))), from))
     }
 
@@ -170,6 +172,7 @@ impl Grip for Harming {
             .and_then(|()| stream.set_read_timeout(Some(END)))
             .and_then(|()| stream.read(&mut [0]));
         drop(stream);
+        failpoint::at("disk-mid-revert");
         // A disk that is gone, or slow to sync, harms nothing any more: that is looked at.
         drop(ended);
         Disk.undo(world, undo, held)

@@ -9,6 +9,7 @@ use firedrill_sys::nft::{self, Keeper};
 
 use super::{Grip, Scene, Work, cut, not_mine};
 use crate::ends::Ends;
+use crate::failpoint;
 use crate::protocol::{Refusal, RefusalKind};
 use crate::wire::client::Hold;
 use crate::wire::{Order, Way};
@@ -74,6 +75,7 @@ impl Work for Impair {
         };
         let hold = world.wires.hold(order, world.config.lease_nanos)?;
         let now = clock::boottime_nanos();
+        failpoint::at("impair-mid-apply");
         Ok((Box::new(Impaired { hold, seen: now, lost: None }), now))
     }
 
@@ -109,6 +111,7 @@ struct Impaired {
 
 impl Grip for Impaired {
     fn let_go(self: Box<Self>, world: &World, undo: &Undo, held: &[ProcessRef]) -> Result<(), Refusal> {
+        failpoint::at("impair-mid-revert");
         self.hold.release().or_else(|refusal| Impair.undo(world, undo, held).map_err(|_| refusal))
     }
 

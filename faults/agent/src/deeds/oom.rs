@@ -10,6 +10,7 @@ use firedrill_sys::{clock, process};
 
 use super::{Grip, Scene, Work, not_mine, targets};
 use crate::ends::Ends;
+use crate::failpoint;
 use crate::hog::{self, Hog, Order, Take};
 use crate::protocol::{Refusal, RefusalKind};
 use crate::world::{self, World};
@@ -83,6 +84,7 @@ impl Work for Oom {
                 }
             }
         }
+        failpoint::at("oom-mid-apply");
         let cgroups: Vec<PathBuf> = vec![group.clone()];
         let take = if scene.by_half {
             let memory = Group(group).memory().map_err(|error| Refusal::system(format!("memory of {node}"), &error))?;

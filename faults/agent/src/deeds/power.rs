@@ -19,6 +19,7 @@ use firedrill_sys::{clock, mounts, volume};
 
 use super::{Grip, Scene, Work, cut, disk, kill, not_mine, targets};
 use crate::ends::Ends;
+use crate::failpoint;
 use crate::log::say;
 use crate::protocol::{Refusal, RefusalKind};
 use crate::world::{self, World, is_tag};
@@ -55,8 +56,10 @@ impl Work for Power {
                 roots.push(File::open(&volume.home).map_err(|error| volume.refusal("open", &error))?);
             }
         }
+        failpoint::at("power-after-marks");
         let since_ticks = clock::boottime_ticks();
         let wire = cut::apply(scene.world, &undo.tag, (&links(scene.world, nodes), None))?;
+        failpoint::at("power-after-wire");
         for volume in &volumes {
             volume.write_unsynced(&undo.tag).map_err(|error| volume.refusal("write to", &error))?;
         }
@@ -65,6 +68,7 @@ impl Work for Power {
         }
         volume::cut_power(&roots).map_err(|error| Refusal::system("cutting volumes off from their devices", &error))?;
         let from = clock::boottime_nanos();
+        failpoint::at("power-after-loss");
         drop(roots);
         in_parallel(&volumes, |volume| boot(scene.world, volume))?;
         Ok((Box::new(Lost { since_ticks, next: from, wire }), from))
@@ -205,7 +209,9 @@ struct Lost {
 
 impl Grip for Lost {
     fn let_go(self: Box<Self>, world: &World, undo: &Undo, _held: &[ProcessRef]) -> Result<(), Refusal> {
-        restore(world, undo).and(cut::revert(Some(self.wire), &undo.tag))
+        let restored = restore(world, undo);
+        failpoint::at("power-mid-revert");
+        restored.and(cut::revert(Some(self.wire), &undo.tag))
     }
 
     fn next_turn(&self) -> Option<u64> {

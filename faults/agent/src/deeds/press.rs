@@ -14,6 +14,7 @@ use firedrill_sys::{clock, press, process};
 
 use super::{Grip, Scene, Work, not_mine, targets};
 use crate::ends::Ends;
+use crate::failpoint;
 use crate::hog::{self, Hog, Lowered, Order, Take};
 use crate::protocol::{NodeSite, Refusal, RefusalKind};
 use crate::world::{self, World};
@@ -97,6 +98,7 @@ impl Work for Press {
             }
         };
         let hogs = orders.iter().map(Hog::start).collect::<Result<Vec<Hog>, Refusal>>()?;
+        failpoint::at("press-mid-apply");
         Ok((Box::new(Hogs(hogs)), clock::boottime_nanos()))
     }
 
@@ -190,6 +192,7 @@ impl Grip for Hogs {
     fn let_go(mut self: Box<Self>, world: &World, undo: &Undo, held: &[ProcessRef]) -> Result<(), Refusal> {
         // All are told before the first is waited for.
         self.0.iter_mut().for_each(Hog::let_go);
+        failpoint::at("press-mid-revert");
         drop(self);
         Press.undo(world, undo, held)
     }

@@ -11,6 +11,7 @@ use firedrill_sys::process::Process;
 use super::roll::start_again;
 use super::{Grip, Scene, Work, kill, not_mine, targets};
 use crate::ends::Ends;
+use crate::failpoint;
 use crate::log::say;
 use crate::protocol::Refusal;
 use crate::world::{self, World};
@@ -43,6 +44,7 @@ impl Work for RestartLoop {
         let (node, process, _) = target(&undo.action)?;
         kill::end_those(scene.world, node, process)?;
         let from = clock::boottime_nanos();
+        failpoint::at("loop-mid-apply");
         start_again(scene.world, std::slice::from_ref(node));
         scene.world.begin(&undo.tag, from);
         Ok((Box::new(Looping { next: from, kills: 1 }), from))

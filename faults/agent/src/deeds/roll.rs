@@ -12,6 +12,7 @@ use firedrill_sys::process::Process;
 use super::stop::{ENDING, Ending, LOOKS, asks_for_ends};
 use super::{Grip, Scene, Work, kill, not_mine, targets};
 use crate::ends::Ends;
+use crate::failpoint;
 use crate::log::say;
 use crate::protocol::Refusal;
 use crate::starter;
@@ -60,6 +61,7 @@ impl Work for Roll {
         let from = clock::boottime_nanos();
         let mut rolling = Rolling { from, next: from, begun: 0, ending: None };
         rolling.go_on(scene.world, undo)?;
+        failpoint::at("roll-mid-apply");
         scene.world.begin(&undo.tag, from);
         Ok((Box::new(rolling), from))
     }

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use firedrill_core::harm::{DiskHarm, DiskOp, DiskTarget};
-use firedrill_sys::clock;
+use firedrill_sys::{clock, process};
 use fuser::{INodeNo, Notifier};
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +27,8 @@ const MOST: usize = 128;
 const LONGEST: u64 = 1 << 20;
 /// How long a disk may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How often it looks whether the owner of a harm is dying.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// What is asked, one JSON line a connection.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -198,9 +200,19 @@ impl Desk {
         }
         let answered = answer(stream, &Reply::InForce { from });
         if answered.is_ok() {
-            stream.set_read_timeout(most_nanos.map(|nanos| Duration::from_nanos(nanos.max(1))))?;
-            // Nothing more is said on it: what comes is its end, or the deadline.
-            drop(stream.read(&mut [0]));
+            let peer = process::peer(stream).unwrap_or(0);
+            let end = from.saturating_add(most_nanos.unwrap_or(u64::MAX));
+            let mut left = Duration::from_nanos(end.saturating_sub(clock::boottime_nanos()));
+            // Nothing more is said on it: what comes is its end, or the deadline. A killed owner that waits for this very
+            // disk cannot close it, because the kernel has it wait until the harm is over.
+            while !left.is_zero() && !process::is_dying(peer) {
+                stream.set_read_timeout(Some(left.min(LOOK)))?;
+                match stream.read(&mut [0]) {
+                    Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
+                    Ok(_) | Err(_) => break,
+                }
+                left = Duration::from_nanos(end.saturating_sub(clock::boottime_nanos()));
+            }
         }
         self.harms.remove(harm.id);
         if harm.how.bites_at_power_loss() {

@@ -1,21 +1,29 @@
 //! `firedrill-agent heal`: what agents leave that died together with their guard is undone, out of their journals and by its
 //! tag, and nothing else is touched.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Stdio;
 
 use firedrill_agent::heal::{ARGUMENT, Job, Told};
 use firedrill_agent::journal::{Entry, Journal};
+use firedrill_agent::protocol::{Ask, Request};
 use firedrill_core::action::{Action, Undo};
-use firedrill_core::harm::{ClockChange, Pressure};
+use firedrill_core::harm::{ClockChange, DiskHarm, DiskTarget, Occurrence, Pressure};
 use firedrill_sys::press;
 use firedrill_sys::process::{OwnProcess, State, own_processes};
 use nix::sys::signal::Signal;
 
+use std::time::Duration;
+
+use firedrill_sys::clock;
+
 use crate::agent::{Agent, LONG};
+use crate::served::ServedDisk;
 use crate::world::{World, cut, node, pause, wait, world};
 
-fn job(world: &World) -> Job {
+/// To heal after the agents of a world.
+pub(crate) fn job(world: &World) -> Job {
     let config = world.config(LONG);
     Job {
         tag: config.tag_prefix.clone(),
@@ -172,4 +180,32 @@ fn a_living_agent_is_spared() {
     assert_eq!(told, [Told::Live { tag: world.config(LONG).tag_prefix }]);
     agent.sees(&cut, firedrill_core::action::Presence::Full);
     agent.sees(&paused, firedrill_core::action::Presence::Full);
+}
+
+#[test]
+fn an_agent_that_is_killed_while_it_waits_for_the_disk_it_has_stalled_ends_and_the_stall_with_it() {
+    let Some(mut world) = world() else { return };
+    world.disk = ServedDisk::start();
+    let Some((raw, at)) = world.disk.as_ref().map(|disk| (disk.raw.clone(), disk.at.clone())) else { return };
+    world.with_starter(None);
+    world.start(3, "sleep", &["600"]);
+    let mut agent = Agent::start(&world, LONG);
+    let target = DiskTarget { path: None, ops: BTreeSet::new(), when: Occurrence::Always };
+    agent.inject(&Action::HarmDisk { node: node(3), target, how: DiskHarm::Stall, seed: 1 });
+    // It writes its marks to the disk first, and waits there, in the kernel.
+    let undo = agent.prepare(&Action::LosePower { nodes: vec![node(3)] });
+    let line = serde_json::to_string(&Request { id: 900, ask: Ask::Apply { undo, hold_nanos: None } });
+    agent.say(&line.expect("a line"));
+    let marks = || {
+        std::fs::read_dir(&raw)
+            .expect("read")
+            .flatten()
+            .any(|file| file.file_name().to_string_lossy().starts_with(".fd-"))
+    };
+    wait("it has begun to write", || marks().then_some(()));
+    // One look of the disk's later it waits in the kernel, where a kill does not end it.
+    clock::until(Duration::from_millis(300), Duration::from_millis(10), || None::<()>);
+    agent.kill_9();
+    let tried = std::thread::spawn(move || std::fs::write(at.join("data/tried"), "x"));
+    wait("the disk goes on", || tried.is_finished().then_some(()));
 }

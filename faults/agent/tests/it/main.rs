@@ -11,6 +11,7 @@ mod names;
 mod press;
 mod processes;
 mod protocol;
+mod served;
 mod storm;
 mod watch;
 mod world;

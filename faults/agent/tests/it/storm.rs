@@ -12,17 +12,20 @@ use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use firedrill_agent::failpoint::{OF_AGENT, OF_GUARD};
+use firedrill_agent::failpoint::{OF_AGENT, OF_DEEDS, OF_GUARD};
 use firedrill_agent::protocol::{Answer, Ask, VERSION};
 use firedrill_core::action::{Action, Undo};
 use firedrill_core::cluster::ProcessName;
 use firedrill_core::harm::{Chance, ClockChange, DiskHarm, DiskTarget, Impairment, NameAnswer, Occurrence, Pressure};
 use firedrill_sys::clock;
+use firedrill_sys::process::own_processes;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill as send};
 use nix::unistd::Pid;
 
 use crate::agent::Agent;
+use crate::heal::{heal, job};
+use crate::served::ServedDisk;
 use crate::world::{World, cut, kill, link, node, pause, wait, world};
 
 /// The lease of the storm's agents.
@@ -39,10 +42,12 @@ fn actions() -> Vec<Action> {
     let bash = Some(ProcessName("bash".to_owned()));
     let impair = |how| Action::Impair { links: vec![link(2, 3), link(3, 2)], port: None, how, seed: 7 };
     let harm = |how| {
-        let target = DiskTarget { path: None, ops: BTreeSet::new(), when: Occurrence::Always };
+        // Not where a loss of power leaves its marks: an agent that waits for the disk it has stalled does nothing else.
+        let path = Some("data".to_owned());
+        let target = DiskTarget { path, ops: BTreeSet::new(), when: Occurrence::Always };
         Action::HarmDisk { node: node(3), target, how, seed: 7 }
     };
-    let press = |pressure| Action::Press { node: node(2), pressure };
+    let press = |number: u8, pressure| Action::Press { node: node(number), pressure };
     let millis = Duration::from_millis;
     let chance = Chance::per_million(500_000);
     vec![
@@ -62,14 +67,17 @@ fn actions() -> Vec<Action> {
         harm(DiskHarm::Stall),
         harm(DiskHarm::Full),
         harm(DiskHarm::Latency { delay: millis(50) }),
+        harm(DiskHarm::CorruptAtRest { bits: 3 }),
+        Action::Stop { node: node(1), grace: millis(300) },
+        Action::Roll { nodes: vec![node(3), node(1)], every: millis(400), down: millis(100), grace: millis(300) },
         Action::LosePower { nodes: vec![node(3)] },
         Action::Oom { node: node(1), process: None },
         Action::RestartLoop { node: node(1), process: None, every: millis(200) },
-        press(Pressure::Cpu { workers: 1 }),
-        press(Pressure::Memory { bytes: 16 << 20 }),
-        press(Pressure::Io { workers: 1 }),
-        press(Pressure::Fds { spare: 0 }),
-        press(Pressure::Pids { spare: 0 }),
+        press(2, Pressure::Cpu { workers: 1 }),
+        press(1, Pressure::Memory { bytes: 8 << 20 }),
+        press(2, Pressure::Io { workers: 1 }),
+        press(2, Pressure::Fds { spare: 0 }),
+        press(1, Pressure::Pids { spare: 5 }),
         Action::MisleadNames { askers: vec![node(1)], names: vec![node(2)], answer: NameAnswer::Failure },
         Action::MisleadNames {
             askers: vec![node(3)],
@@ -173,17 +181,69 @@ impl Chances {
     }
 }
 
+/// What was killed, when, and what was in force then.
+#[derive(Default)]
+struct Tally {
+    kills: usize,
+    victims: BTreeMap<String, (usize, Duration)>,
+    points: BTreeMap<String, usize>,
+    in_force: BTreeMap<String, usize>,
+    applied: BTreeMap<String, usize>,
+    next: BTreeMap<&'static str, usize>,
+}
+
+impl Tally {
+    fn note(&mut self, victim: Victim, point: &str, took: Duration, in_force: &BTreeMap<String, String>) {
+        self.kills += 1;
+        let entry = self.victims.entry(format!("{victim:?}")).or_default();
+        *entry = (entry.0 + 1, entry.1.max(took));
+        if !point.is_empty() {
+            *self.points.entry(point.to_owned()).or_default() += 1;
+        }
+        for kind in in_force.values().collect::<BTreeSet<_>>() {
+            *self.in_force.entry(kind.clone()).or_default() += 1;
+        }
+    }
+
+    /// One line that `ci/bench storm` adds up.
+    fn print(&self, seed: u64) {
+        let victims: BTreeMap<&String, (usize, u128)> =
+            self.victims.iter().map(|(victim, (count, took))| (victim, (*count, took.as_millis()))).collect();
+        let line = serde_json::json!({
+            "seed": seed, "kills": self.kills, "victims": victims, "points": self.points,
+            "in_force": self.in_force, "applied": self.applied, "next": self.next,
+        });
+        eprintln!("STORM {line}");
+    }
+}
+
+/// The kind of an action, and of what it does where that differs.
+fn kind(action: &Action) -> String {
+    let value = serde_json::to_value(action).expect("data");
+    let inner = match action {
+        Action::Press { pressure, .. } => pressure.to_string(),
+        Action::Impair { how, .. } => how.to_string(),
+        Action::HarmDisk { how, .. } => how.to_string(),
+        _ => String::new(),
+    };
+    format!("{} {inner}", value["action"].as_str().expect("a name")).trim().to_owned()
+}
+
 struct Storm {
     world: World,
     independent: Independent,
     before: BTreeSet<String>,
     chances: Chances,
-    offered: BTreeMap<String, usize>,
+    tally: Tally,
+    /// What is in force, by tag, as far as the agent has said.
+    in_force: BTreeMap<String, String>,
 }
 
 impl Storm {
     fn start(seed: u64) -> Option<Self> {
         let mut world = world()?;
+        world.limit(128 << 20, 60);
+        world.disk = ServedDisk::start();
         std::fs::create_dir_all(world.clocks(2).join("bash")).expect("a folder");
         std::fs::create_dir_all(world.folder().join("journals")).expect("a folder");
         world.with_starter(None);
@@ -194,16 +254,17 @@ impl Storm {
         wait("the child runs", || (world.processes(2).len() == 2).then_some(()));
         let mut independent = Independent::start(&world);
         let before = independent.take();
-        Some(Self { world, independent, before, chances: Chances(seed | 1), offered: BTreeMap::new() })
+        let (chances, tally, in_force) = (Chances(seed | 1), Tally::default(), BTreeMap::new());
+        Some(Self { world, independent, before, chances, tally, in_force })
     }
 
-    /// One agent and its death, and what must be true afterwards. Returns how long after the kill effects were gone, at most.
-    fn cycle(&mut self, victim: Victim, point: &str) -> Duration {
+    /// One agent and its death, and what must be true afterwards.
+    fn cycle(&mut self, victim: Victim, point: &str) {
         let mut agent = Agent::failing(&self.world, point);
         let hello = Ask::Hello { version: VERSION, config: self.world.config(LEASE) };
         let greeted = agent.try_ask(hello);
         assert!(matches!(greeted, Some(Answer::Hello { .. })), "{point}: {greeted:?}");
-        let delay = Duration::from_millis(u64::try_from(self.chances.below(400)).expect("small"));
+        let delay = Duration::from_millis(u64::try_from(self.chances.below(600)).expect("small"));
         let pid = agent.pid();
         let killer = thread::spawn(move || {
             if victim != Victim::Point {
@@ -212,7 +273,8 @@ impl Storm {
             }
             clock::boottime_nanos()
         });
-        let deadline = clock::boottime_nanos() + 3_000_000_000;
+        self.in_force.clear();
+        let deadline = clock::boottime_nanos() + 8_000_000_000;
         let mut actions = actions();
         while clock::boottime_nanos() < deadline && !killer.is_finished() || victim == Victim::Point {
             self.chances.shuffle(&mut actions);
@@ -237,20 +299,53 @@ impl Storm {
             agent.kill_9();
         }
         agent.exit_or(|| format!("{point} was never passed"));
-        let what = format!("an effect outlasts its agent ({victim:?} {point})");
-        self.independent.wait_same(&self.before, false, &what);
-        let lies = self.world.lies();
-        assert!(lies.is_empty(), "{what}: {lies:?}");
+        let took = self.end(victim, point, struck);
+        self.tally.note(victim, point, took, &self.in_force);
+    }
+
+    /// Looks whether all is as before: effects at once, or, when the guard has died too, once the lab's init, or the next
+    /// command, has healed; everything after the next command. How long after the kill effects were gone.
+    fn end(&mut self, victim: Victim, point: &str, struck: u64) -> Duration {
+        let both = matches!(victim, Victim::AgentAndGuard | Victim::GuardAndAgent | Victim::Everything)
+            || point.ends_with(",guard")
+            || point.starts_with("guard-");
+        let bare = both && self.chances.below(4) == 0;
+        if both && !bare {
+            self.heals("the lab's init");
+        }
+        if !bare {
+            let what = format!("an effect outlasts its agent ({victim:?} {point})");
+            self.independent.wait_same(&self.before, false, &what);
+            let lies = self.world.lies();
+            assert!(lies.is_empty(), "{what}: {lies:?}");
+        }
+        if bare {
+            // A guard that dies after the next command is not that command's to heal.
+            let prefix = self.world.config(LEASE).tag_prefix;
+            let any = || own_processes().expect("read").iter().any(|one| one.tag.as_ref() == Some(&prefix));
+            wait("all of it has died", || (!any()).then_some(()));
+        }
         let took = Duration::from_nanos(clock::boottime_nanos().saturating_sub(struck));
         // The next command finds what is inert, and removes it.
-        let mut next = Agent::silent(&self.world);
-        let hello = Ask::Hello { version: VERSION, config: self.world.config(LEASE) };
-        assert!(matches!(next.try_ask(hello), Some(Answer::Hello { .. })));
-        let bye = next.try_ask(Ask::Bye);
-        assert_eq!(bye, Some(Answer::Bye), "{victim:?} {point}");
-        next.exit();
+        if self.chances.below(2) == 0 {
+            self.heals("heal");
+        } else {
+            *self.tally.next.entry("agent").or_default() += 1;
+            let mut next = Agent::silent(&self.world);
+            let hello = Ask::Hello { version: VERSION, config: self.world.config(LEASE) };
+            assert!(matches!(next.try_ask(hello), Some(Answer::Hello { .. })));
+            let bye = next.try_ask(Ask::Bye);
+            assert_eq!(bye, Some(Answer::Bye), "{victim:?} {point}");
+            next.exit();
+        }
         self.independent.wait_same(&self.before, true, &format!("left after the next command ({victim:?} {point})"));
         took
+    }
+
+    fn heals(&mut self, who: &'static str) {
+        *self.tally.next.entry(who).or_default() += 1;
+        let (told, clean) = heal(&job(&self.world));
+        assert!(clean, "{who}: {told:?}");
     }
 
     /// Applies all that is offered, and reverts some of it, in random order; `None` when the agent has died.
@@ -261,18 +356,33 @@ impl Storm {
             if let Answer::Prepared(undo) = agent.try_ask(Ask::Prepare { tag, action: action.clone() })? {
                 let answer = agent.try_ask(Ask::Apply { undo: undo.clone(), hold_nanos: None })?;
                 if let Answer::Applied { .. } = answer {
-                    let kind = serde_json::to_value(action).expect("data");
-                    *self.offered.entry(kind["action"].as_str().expect("a name").to_owned()).or_default() += 1;
+                    *self.tally.applied.entry(kind(action)).or_default() += 1;
+                    self.in_force.insert(undo.tag.clone(), kind(action));
                 }
                 applied.push(undo);
             }
             if !applied.is_empty() && self.chances.below(3) == 0 {
                 let undo = applied.swap_remove(self.chances.below(applied.len()));
-                agent.try_ask(Ask::Revert { undo })?;
+                self.revert(agent, undo)?;
             }
         }
         self.chances.shuffle(&mut applied);
-        applied.into_iter().try_for_each(|undo| agent.try_ask(Ask::Revert { undo }).map(drop))
+        applied.into_iter().try_for_each(|undo| self.revert(agent, undo))
+    }
+
+    /// Whether this world has what it takes to come by a point.
+    fn passes(&self, point: &str) -> bool {
+        let config = self.world.config(LEASE);
+        let needs_disk = ["disk-", "power-", "rest-"].iter().any(|kind| point.starts_with(kind));
+        let (disk, groups) = (self.world.disk.is_some(), !config.nodes[0].ground.cgroups.is_empty());
+        if needs_disk { disk } else { groups || !point.starts_with("oom-") }
+    }
+
+    fn revert(&mut self, agent: &mut Agent, undo: Undo) -> Option<()> {
+        let tag = undo.tag.clone();
+        agent.try_ask(Ask::Revert { undo })?;
+        self.in_force.remove(&tag);
+        Some(())
     }
 }
 
@@ -316,19 +426,13 @@ fn kills_at_random_instants_leave_nothing() {
     eprintln!("a storm of {kills} kills, FIREDRILL_STORM_SEED={seed}");
     let often = [Victim::Agent, Victim::AgentAndGuard, Victim::GuardAndAgent, Victim::Everything, Victim::Owner];
     let seldom = [Victim::Guard, Victim::StoppedAgent, Victim::StoppedGuard];
-    let mut longest: BTreeMap<Victim, (usize, Duration)> = BTreeMap::new();
     for count in 0..kills {
         // What takes the guard's patience comes once in twelve.
         let victim = if count % 12 == 11 { seldom[count / 12 % 3] } else { often[storm.chances.below(often.len())] };
-        let took = storm.cycle(victim, "");
-        let entry = longest.entry(victim).or_default();
-        *entry = (entry.0 + 1, entry.1.max(took));
+        storm.cycle(victim, "");
     }
-    for (victim, (count, took)) in longest {
-        eprintln!("  {count} times {victim:?}: effects gone after {} ms at most", took.as_millis());
-    }
-    eprintln!("  applied meanwhile: {:?}", storm.offered);
-    assert!(storm.offered.len() >= 4, "{:?}", storm.offered);
+    storm.tally.print(seed);
+    assert!(storm.tally.applied.len() >= 4, "{:?}", storm.tally.applied);
 }
 
 #[test]
@@ -337,13 +441,20 @@ fn deaths_between_any_two_steps_leave_nothing() {
     let rounds = number("FIREDRILL_STORM_ROUNDS").unwrap_or(1);
     let Some(mut storm) = Storm::start(seed) else { return };
     eprintln!("deaths at each point, FIREDRILL_STORM_SEED={seed}");
-    for _ in 0..rounds {
+    for round in 0..rounds {
         for point in OF_AGENT {
             storm.cycle(Victim::Point, point);
             storm.cycle(Victim::Point, &format!("{point},guard"));
+        }
+        let passed: Vec<&str> = OF_DEEDS.into_iter().filter(|point| storm.passes(point)).collect();
+        for (number, point) in passed.into_iter().enumerate() {
+            // A few at a time where there are few rounds.
+            let both = (number + usize::try_from(round).expect("small")) % 2 == 0;
+            storm.cycle(Victim::Point, &if both { format!("{point},guard") } else { point.to_owned() });
         }
         for point in OF_GUARD {
             storm.cycle(Victim::Agent, point);
         }
     }
+    storm.tally.print(seed);
 }

@@ -22,8 +22,10 @@ use firedrill_core::action::{Action, Endpoint, Link};
 use firedrill_core::cluster::{NodeName, ProcessName};
 use firedrill_sys::cgroup::{self, Group};
 use firedrill_sys::clock;
-use firedrill_sys::process::{NetnsId, Process, in_netns};
+use firedrill_sys::process::{NetnsId, Process, State, in_netns};
 use nix::sched::{CloneFlags, setns, unshare};
+
+use crate::served::ServedDisk;
 
 /// Nodes of the world.
 const NODES: u8 = 3;
@@ -89,6 +91,8 @@ pub(crate) struct World {
     /// The mounts of the nodes, where they have their own.
     mounts: Option<File>,
     groups: Vec<PathBuf>,
+    /// What serves the home of node 3, if anything does.
+    pub(crate) disk: Option<ServedDisk>,
     folder: tempfile::TempDir,
 }
 
@@ -125,6 +129,7 @@ pub(crate) fn world() -> Option<World> {
         resolver,
         mounts,
         groups: Vec::new(),
+        disk: None,
         folder,
     })
 }
@@ -180,9 +185,12 @@ impl World {
     /// A folder of clocks, where a test has made one.
     fn ground(&self, number: u8) -> Ground {
         let cgroups = self.groups.iter().filter(|group| group.ends_with(format!("n{number}"))).cloned();
+        let disk = self.disk.as_ref().filter(|_| number == NODES);
         Ground {
             clock: Some(self.clocks(number)).filter(|folder| folder.is_dir()),
-            home: Some(self.folder.path().to_owned()),
+            home: Some(disk.map_or_else(|| self.folder.path().to_owned(), |disk| disk.raw.clone())),
+            disk: disk.map(|disk| disk.socket.clone()),
+            served: disk.map(|disk| disk.at.clone()),
             cgroups: cgroups.collect(),
             mounts: self.mounts.as_ref().map(own_path),
             ..Ground::default()
@@ -230,6 +238,11 @@ impl World {
         places.push(net("clients", self.end(NODES + 1)));
         places.push(net("switch", &self.switch));
         places.push(format!("--tree={}", self.folder.path().display()));
+        places.extend(self.groups.iter().map(|group| format!("--tree={}", group.display())));
+        if let Some(disk) = &self.disk {
+            places.push(format!("--content={}", disk.raw.display()));
+            places.push(format!("--try={}", disk.at.join("data").display()));
+        }
         places.push(format!("--run=fd-{}-", self.run));
         places
     }
@@ -243,11 +256,13 @@ impl World {
         let child = self.end(number).command(program).args(arguments).spawn().expect("it starts");
         let pid = i32::try_from(child.id()).expect("a pid");
         self.children.borrow_mut().push(child);
-        for group in self.groups.iter().filter(|group| group.ends_with(format!("n{number}"))) {
-            std::fs::write(cgroup::door(group), pid.to_string()).expect("it joins");
-        }
+        join(&self.groups_of(number), pid);
         let runs = || self.processes(number).iter().any(|process| process.pid == pid && process.name == program);
         wait("it runs", || runs().then_some(()));
+    }
+
+    fn groups_of(&self, number: u8) -> Vec<PathBuf> {
+        self.groups.iter().filter(|group| group.ends_with(format!("n{number}"))).cloned().collect()
     }
 
     /// Ends a child with the world.
@@ -281,9 +296,11 @@ impl World {
         let listener = UnixListener::bind(&path).expect("a socket");
         self.starter = Some(path);
         let asked = Arc::new(Mutex::new(Vec::new()));
-        let file = self.end(1).0.try_clone().expect("a file");
+        let nodes: Vec<(Netns, Vec<PathBuf>)> = (1..=NODES)
+            .map(|number| (Netns(self.end(number).0.try_clone().expect("a file")), self.groups_of(number)))
+            .collect();
         let (starts, wanted) = channel();
-        thread::spawn(move || start_when_asked(&Netns(file), &wanted));
+        thread::spawn(move || start_when_asked(&nodes, &wanted));
         let starter = Arc::new(Starter { refusal, starts: Mutex::new(starts), log: Arc::clone(&asked) });
         thread::spawn(move || {
             for stream in listener.incoming() {
@@ -311,7 +328,7 @@ impl World {
 /// Has node 1 started again.
 struct Starter {
     refusal: Option<&'static str>,
-    starts: Mutex<Sender<Sender<()>>>,
+    starts: Mutex<Sender<Wish>>,
     log: Arc<Mutex<Vec<String>>>,
 }
 
@@ -323,14 +340,15 @@ impl Starter {
             let Ok(line) = line else { break };
             match line.split_once(' ') {
                 Some(("down", _)) => down = Some(line.clone()),
+                Some(("stop", node)) => self.ask(node, true),
                 None if line == "forget" => {
                     down = None;
                     continue;
                 }
                 Some(_) | None => {
                     self.log.lock().expect("the log").push(line.clone());
-                    if self.refusal.is_none() {
-                        self.start();
+                    if let (None, Some((_, node))) = (self.refusal, line.split_once(' ')) {
+                        self.ask(node, false);
                     }
                 }
             }
@@ -344,28 +362,63 @@ impl Starter {
         }
         if let Some(down) = down {
             self.log.lock().expect("the log").push(format!("{down} broke off"));
-            self.start();
+            self.ask(down.strip_prefix("down ").expect("a node"), false);
         }
     }
 
-    fn start(&self) {
+    /// Has a node started, or asked to end.
+    fn ask(&self, node: &str, end: bool) {
         let (done, started) = channel();
-        self.starts.lock().expect("the starter").send(done).expect("it starts");
+        let number: usize = node.strip_prefix('n').and_then(|number| number.parse().ok()).expect("a node");
+        let wish = Wish { node: number - 1, end, done };
+        self.starts.lock().expect("the starter").send(wish).expect("it starts");
         started.recv().expect("it has started");
     }
 }
 
+/// A node is to be started, or asked to end.
+struct Wish {
+    /// From 0.
+    node: usize,
+    end: bool,
+    done: Sender<()>,
+}
+
 /// On one thread, because what a thread starts ends with it.
-fn start_when_asked(netns: &Netns, wanted: &Receiver<Sender<()>>) {
-    let mut children = Vec::new();
-    let id = NetnsId::of_file(&netns.path()).expect("the namespace");
-    let runs = || in_netns(id).expect("processes");
-    for done in wanted {
-        if runs().is_empty() {
-            children.push(netns.command("sleep").arg("600").spawn().expect("it starts"));
-            wait("the unit runs", || runs().iter().any(|process| process.name == "sleep").then_some(()));
+fn start_when_asked(nodes: &[(Netns, Vec<PathBuf>)], wanted: &Receiver<Wish>) {
+    let mut children: Vec<Child> = Vec::new();
+    for Wish { node, end, done } in wanted {
+        let (netns, groups) = &nodes[node];
+        let id = NetnsId::of_file(&netns.path()).expect("the namespace");
+        let mut servers = in_netns(id).expect("processes");
+        servers.retain(|process| !process.name.starts_with("firedrill"));
+        if end {
+            for process in &servers {
+                firedrill_sys::process::signal(process.pid, process.start, 15).expect("asked");
+            }
+        } else if servers.is_empty() {
+            // Ended children are waited for when there are more.
+            children.retain_mut(|child| child.try_wait().expect("a child").is_none());
+            let child = netns.command("sleep").arg("600").spawn().expect("it starts");
+            let pid = i32::try_from(child.id()).expect("a pid");
+            children.push(child);
+            let runs =
+                || in_netns(id).expect("processes").iter().any(|process| process.pid == pid && process.name == "sleep");
+            // It may be killed at once by whoever keeps the node down.
+            let ended = || Process::read(pid).is_none_or(|process| process.state == State::Ended);
+            wait("the unit runs", || (runs() || ended()).then_some(()));
+            join(groups, pid);
         }
         done.send(()).expect("somebody waits");
+    }
+}
+
+/// Has a process join control groups. One that has ended joins none.
+fn join(groups: &[PathBuf], pid: i32) {
+    for group in groups {
+        let joined = std::fs::write(cgroup::door(group), pid.to_string());
+        let ended = Process::read(pid).is_none_or(|process| process.state == State::Ended);
+        assert!(joined.is_ok() || ended, "{joined:?}");
     }
 }
 

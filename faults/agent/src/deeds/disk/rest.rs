@@ -13,6 +13,7 @@ use super::{Served, unexpected, walk};
 use crate::disk::control::{Order, Reply};
 use crate::disk::draw;
 use crate::disk::places::Parts;
+use crate::failpoint;
 use crate::protocol::{Refusal, RefusalKind};
 
 /// Files among which is chosen, at most.
@@ -113,6 +114,7 @@ pub(super) fn flip(served: &Served<'_>, target: &DiskTarget, saved: &BTreeMap<St
         let changed = byte.change(served.home, byte.was, byte.was ^ byte.mask);
         let failed = |error| Refusal::system(format!("flipping a bit of {}", byte.file.display()), &error);
         flipped += u32::from(changed.map_err(failed)?);
+        failpoint::at("rest-mid-apply");
     }
     if flipped == 0 {
         return Err(Refusal::new(RefusalKind::NoTarget, "every byte that was chosen has been overwritten meanwhile"));
@@ -131,6 +133,7 @@ pub(super) fn restore(
         let changed = byte.change(served.home, byte.was ^ byte.mask, byte.was);
         let failed = |error| Refusal::system(format!("flipping a bit of {} back", byte.file.display()), &error);
         result = result.and(changed.map(drop).map_err(failed));
+        failpoint::at("rest-mid-revert");
     }
     result.and(forget(served, target))
 }
