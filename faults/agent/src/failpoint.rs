@@ -6,6 +6,9 @@ use std::sync::{Mutex, PoisonError};
 
 use firedrill_sys::identity::Identity;
 
+/// The environment variable that asks for a death.
+pub const VARIABLE: &str = "FIREDRILL_FAILPOINT";
+
 /// The points that the agent passes, in the order in which an action passes them.
 pub const OF_AGENT: [&str; 11] = [
     "before-journal",
@@ -58,9 +61,11 @@ pub fn at(point: &str) {
     if !cfg!(debug_assertions) {
         return;
     }
-    let Ok(asked) = std::env::var("FIREDRILL_FAILPOINT") else { return };
+    let Ok(asked) = std::env::var(VARIABLE) else { return };
     let (name, both) = asked.strip_suffix(",guard").map_or((asked.as_str(), false), |name| (name, true));
-    if name != point {
+    // A guard does deeds too, when it undoes them: it dies at its own points only.
+    let is_guard = std::env::args().nth(1).is_some_and(|role| role == crate::guard::ARGUMENT);
+    if name != point || (is_guard && !OF_GUARD.contains(&point)) {
         return;
     }
     let guard = *GUARD.lock().unwrap_or_else(PoisonError::into_inner);

@@ -51,6 +51,10 @@ const CASES: &[Case] = &[
     ("up_lives_on_until_down", up_lives_on_until_down),
     ("what_is_left_in_a_lab_that_lives_on_is_healed_inside", what_is_left_in_a_lab_that_lives_on_is_healed_inside),
     ("what_bears_the_mark_of_no_lab_is_removed", what_bears_the_mark_of_no_lab_is_removed),
+    (
+        "power_is_back_before_servers_start_although_the_agent_died",
+        power_is_back_before_servers_start_although_the_agent_died,
+    ),
     ("an_unwound_panic_ends_the_lab", an_unwound_panic_ends_the_lab),
     ("an_ordinary_user_can_do_all_this", an_ordinary_user_can_do_all_this),
 ];
@@ -61,6 +65,7 @@ fn main() -> ExitCode {
     match (first.as_str(), arguments.get(2), arguments.get(3)) {
         (lab::init::ARGUMENT, _, _) => lab::init::main(),
         (lab::heal::INSIDE, _, _) => heal_inside(),
+        ("power", Some(work), Some(run)) => power(Path::new(work), &run.to_string_lossy()),
         ("hold", Some(work), Some(run)) => hold(Path::new(work), &run.to_string_lossy()),
         ("up", Some(work), Some(run)) => up(Path::new(work), &run.to_string_lossy()),
         ("--list", _, _) => ExitCode::SUCCESS,
@@ -130,6 +135,13 @@ fn recipe() -> LabRecipe {
 }
 
 fn open(work: &Path, run: &str, recipe: LabRecipe) -> Lab {
+    open_for(work, run, recipe, &[])
+}
+
+/// With what faults of these deeds need from the start.
+fn open_for(work: &Path, run: &str, recipe: LabRecipe, deeds: &[Deed]) -> Lab {
+    let mut needs = firedrill_core::fault::Needs::default();
+    needs.deeds.extend(deeds);
     let run_dir = work.join(format!("run-{run}"));
     fs::create_dir_all(&run_dir).unwrap();
     let request = OpenRequest {
@@ -137,7 +149,7 @@ fn open(work: &Path, run: &str, recipe: LabRecipe) -> Lab {
         nodes: nodes(),
         lab: Some(recipe),
         sim: None,
-        needs: firedrill_core::fault::Needs::default(),
+        needs,
         run_dir,
         lease: Duration::from_secs(5),
         seed: Seed(1),
@@ -606,6 +618,35 @@ fn what_bears_the_mark_of_no_lab_is_removed(_work: &Path) {
     assert_eq!(fs::read_dir(folder.join("at")).unwrap().count(), 0);
     fs::remove_dir_all(&folder).unwrap();
     nothing_left(&run);
+}
+
+/// The agent and its guard die together when the volume is cut off from its device, and before it is mounted anew.
+#[expect(clippy::disallowed_methods, reason = "this very program, with a failpoint")]
+fn power_is_back_before_servers_start_although_the_agent_died(work: &Path) {
+    if !firedrill_sys::dirs::is_root() || !Path::new("/dev/loop-control").exists() {
+        return eprintln!("SKIPPED: a node can lose its power only where root has loop devices");
+    }
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.arg("power").arg(work).arg(run_id("power")).env("FIREDRILL_FAILPOINT", "power-after-loss,guard");
+    assert!(command.status().unwrap().success());
+}
+
+fn power(work: &Path, run: &str) -> ExitCode {
+    block_on(async {
+        let lab = open_for(work, run, recipe(), &[Deed::LosePower]);
+        lab.start(false).await.unwrap();
+        whole(&lab).await;
+        let undo = lab.prepare(&Action::LosePower { nodes: vec![nodes()[0].clone()] }).await.unwrap();
+        let applied = lab.apply(&undo, None).await;
+        assert!(applied.is_err(), "the agent has died: {applied:?}");
+        whole(&lab).await;
+        let record = lab::list().into_iter().find(|record| record.run_id == run).unwrap();
+        let home = by_hand(&record, "sh -c 'ls -d /run/firedrill/nodes/n1/*'");
+        by_hand(&record, &format!("sh -c 'echo x > {0}/tried && sync {0}/tried'", home.trim()));
+        assert_eq!(fs::read_dir(lab::heal::journals_of(run)).unwrap().count(), 0, "its journal is left");
+        stop_and_find_nothing(&lab, run).await;
+    });
+    ExitCode::SUCCESS
 }
 
 /// Replaces words in a journal's header, whose checksum follows.

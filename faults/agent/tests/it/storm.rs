@@ -32,7 +32,7 @@ use crate::world::{World, cut, kill, link, node, pause, wait, world};
 const LEASE: Duration = Duration::from_secs(1);
 /// The longest an effect may outlast its agent: the lease, or the guard's least patience when that is longer, and what a
 /// busy machine adds.
-const BOUND: Duration = Duration::from_secs(20);
+const BOUND: Duration = Duration::from_secs(40);
 /// Kills without `FIREDRILL_STORM_KILLS`.
 const FEW: usize = 12;
 

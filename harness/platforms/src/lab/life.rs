@@ -12,7 +12,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use firedrill_agent::protocol::{Config, Ground, NodeSite, Site, TAG};
-use firedrill_agent::sabotage;
+use firedrill_agent::{failpoint, sabotage};
 use firedrill_core::action::Deed;
 use firedrill_core::platform::{StartError, Started};
 use firedrill_core::{units, wait};
@@ -146,8 +146,9 @@ impl Lab {
             let path = std::env::var("PATH").unwrap_or_default();
             let mut env = BTreeMap::from([("PATH".to_owned(), path)]);
             if cfg!(debug_assertions) {
-                let asked = std::env::var(sabotage::VARIABLE).ok();
-                env.extend(asked.map(|asked| (sabotage::VARIABLE.to_owned(), asked)));
+                for variable in [sabotage::VARIABLE, failpoint::VARIABLE] {
+                    env.extend(std::env::var(variable).ok().map(|asked| (variable.to_owned(), asked)));
+                }
             }
             let streams = [there.as_fd(), there.as_fd(), log.as_fd()];
             current(&self.line)?.ask(Ask::Agent { argv, env }, &streams).await?;

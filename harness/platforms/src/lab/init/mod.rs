@@ -5,6 +5,7 @@
 
 mod build;
 mod disk;
+mod healer;
 mod names;
 mod serve;
 mod units;

@@ -195,7 +195,7 @@ impl<'a> Init<'a> {
         // Whoever had them down is gone: an agent that was killed, perhaps with its guard.
         for node in left_down {
             if !self.askers.iter().any(|asker| asker.down.as_ref() == Some(&node)) {
-                self.units.start(Some(&node));
+                self.units.left_down(node);
             }
         }
     }

@@ -15,6 +15,7 @@ use firedrill_sys::spawn::{RunAs, Spawn};
 use firedrill_sys::{children, namespaces, sockets};
 
 use super::build::{NodePlace, Places, open_path};
+use super::healer::Healer;
 use crate::lab::doing;
 use crate::lab::wire::{Count, LabConfig, Tell};
 
@@ -57,6 +58,7 @@ pub(super) struct Units {
     run_as: BTreeMap<String, RunAs>,
     /// Nodes whose units are to end, one after the other.
     stopping: BTreeSet<String>,
+    healer: Healer,
 }
 
 impl Units {
@@ -78,6 +80,7 @@ impl Units {
             clock: Clock::start(),
             run_as: run_as.collect(),
             stopping: BTreeSet::new(),
+            healer: Healer::new(config.nodes.iter().map(|node| node.name.as_str().to_owned())),
         }
     }
 
@@ -96,9 +99,14 @@ impl Units {
         }
     }
 
+    /// Whoever had a node down is gone without a word: it is started once all that is healed.
+    pub(super) fn left_down(&mut self, node: String) {
+        self.healer.left_down(node, self.clock.now());
+    }
+
     /// Whether any unit waits for its turn.
     pub(super) fn any_waiting(&self) -> bool {
-        self.all.iter().any(|supervised| matches!(supervised.state, State::Waiting(_)))
+        self.healer.is_due() || self.all.iter().any(|supervised| matches!(supervised.state, State::Waiting(_)))
     }
 
     /// Asks the units of a node to end, each once those that were started after it have ended.
@@ -131,6 +139,9 @@ impl Units {
         // Only a child that is there is asked. Should that be refused, whoever wished for its end kills it later.
         drop(self.stop_next());
         let now = self.clock.now();
+        for node in self.healer.healed(self.agent.is_some(), now) {
+            self.start(Some(&node));
+        }
         let mut told = Vec::new();
         for supervised in &mut self.all {
             let State::Waiting(since) = supervised.state else { continue };
@@ -177,9 +188,9 @@ impl Units {
         Ok(())
     }
 
-    /// The processes that are no units: the agent, disks, the name server.
+    /// The processes that are no units: the agent, disks, the name server, who heals.
     fn helpers(&self) -> impl Iterator<Item = i32> {
-        self.agent.into_iter().chain(self.disks.iter().map(|(pid, _)| *pid)).chain(self.names)
+        self.agent.into_iter().chain(self.disks.iter().map(|(pid, _)| *pid)).chain(self.names).chain(self.healer.process())
     }
 
     /// Starts the agent in init's own namespaces.
@@ -192,16 +203,20 @@ impl Units {
         let directory = Path::new("/");
         let spawn = Spawn { argv, env, stdio, cgroups: &[], namespaces: Vec::new(), directory, run_as: RunAs::Same };
         self.agent = Some(spawn.start()?);
-        Ok(())
+        self.healer.knows(argv, env, stdio[2])
     }
 
     /// A child of init has ended.
     pub(super) fn ended(&mut self, pid: i32, status: &str) -> io::Result<Option<Tell>> {
         if self.agent == Some(pid) {
             self.agent = None;
+            self.healer.agent_ended(status)?;
             // What the agent had stopped must not stay stopped.
             children::continue_all()?;
             return Ok(Some(Tell::AgentExited { status: status.to_owned() }));
+        }
+        if self.healer.ended(pid) {
+            return Ok(None);
         }
         if let Some((_, node)) = self.disks.iter().find(|(disk, _)| *disk == pid) {
             return Ok(Some(Tell::DiskExited { node: node.clone(), status: status.to_owned() }));
