@@ -206,6 +206,7 @@ impl Tally {
     }
 
     /// One line that `ci/bench storm` adds up.
+    #[expect(clippy::print_stderr, reason = "read by ci/bench")]
     fn print(&self, seed: u64) {
         let victims: BTreeMap<&String, (usize, u128)> =
             self.victims.iter().map(|(victim, (count, took))| (victim, (*count, took.as_millis()))).collect();
@@ -220,11 +221,14 @@ impl Tally {
 /// The kind of an action, and of what it does where that differs.
 fn kind(action: &Action) -> String {
     let value = serde_json::to_value(action).expect("data");
-    let inner = match action {
-        Action::Press { pressure, .. } => pressure.to_string(),
-        Action::Impair { how, .. } => how.to_string(),
-        Action::HarmDisk { how, .. } => how.to_string(),
-        _ => String::new(),
+    let inner = if let Action::Press { pressure, .. } = action {
+        pressure.to_string()
+    } else if let Action::Impair { how, .. } = action {
+        how.to_string()
+    } else if let Action::HarmDisk { how, .. } = action {
+        how.to_string()
+    } else {
+        String::new()
     };
     format!("{} {inner}", value["action"].as_str().expect("a name")).trim().to_owned()
 }

@@ -190,7 +190,11 @@ impl Units {
 
     /// The processes that are no units: the agent, disks, the name server, who heals.
     fn helpers(&self) -> impl Iterator<Item = i32> {
-        self.agent.into_iter().chain(self.disks.iter().map(|(pid, _)| *pid)).chain(self.names).chain(self.healer.process())
+        self.agent
+            .into_iter()
+            .chain(self.disks.iter().map(|(pid, _)| *pid))
+            .chain(self.names)
+            .chain(self.healer.process())
     }
 
     /// Starts the agent in init's own namespaces.
