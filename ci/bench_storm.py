@@ -55,7 +55,8 @@ def drain(worker, total, failures):
         elif re.search(r"SKIPPED", line):
             print(line.strip(), file=sys.stderr)
     if worker.wait() != 0:
-        failures.append("".join(line for line in last if " firedrill-agent: " not in line))
+        failures.append("".join(line for line in last if not re.search(r" firedrill-agent: |^STORM |^ +(at|[0-9]+:) ", line)))
+        print(failures[-1], file=sys.stderr, flush=True)
 
 
 def measure(root, kills):
@@ -87,6 +88,4 @@ def measure(root, kills):
             print(f"| {words} {name} | {count} |")
     print(f"| worlds with a residue, or broken | {len(failures)} |")
     print(f"| seconds | {time.monotonic() - began:.0f} |", flush=True)
-    for failure in failures:
-        print(failure, file=sys.stderr)
     return len(failures)
