@@ -9,16 +9,16 @@ use proptest::prelude::*;
 use super::*;
 
 /// Micro-operations of a small history: key, and whether it is written.
-type Plan = Vec<Vec<(usize, bool)>>;
+pub(super) type Plan = Vec<Vec<(usize, bool)>>;
 
 /// What a transaction sees: that of the first so many transactions of a common order, by key.
 #[derive(Clone, Debug)]
-struct Small {
-    plan: Plan,
+pub(super) struct Small {
+    pub(super) plan: Plan,
     /// Of each transaction and key, how many versions its reads skip at the end.
-    stale: Vec<usize>,
-    kinds: Vec<&'static str>,
-    overlap: usize,
+    pub(super) stale: Vec<usize>,
+    pub(super) kinds: Vec<&'static str>,
+    pub(super) overlap: usize,
 }
 
 fn small() -> impl Strategy<Value = Small> {
@@ -36,7 +36,7 @@ fn small() -> impl Strategy<Value = Small> {
 
 /// A micro-operation with its result: the lists before and after it, in versions of the key.
 #[derive(Clone, Debug)]
-enum Done {
+pub(super) enum Done {
     Append(usize, usize),
     Read(usize, Vec<usize>),
 }
@@ -72,7 +72,7 @@ fn execute(small: &Small) -> Vec<Vec<Done>> {
 }
 
 /// As Jepsen writes it. Of a register only the last element of a list is shown.
-fn text(small: &Small, done: &[Vec<Done>], model: Model, is_json: bool) -> String {
+pub(super) fn text(small: &Small, done: &[Vec<Done>], model: Model, is_json: bool) -> String {
     let mut events: Vec<(usize, String)> = Vec::new();
     for (number, mops) in done.iter().enumerate() {
         let shown = |has_results: bool| {
@@ -134,7 +134,7 @@ fn effective(small: &Small, done: &[Vec<Done>]) -> Vec<bool> {
 }
 
 /// Whether some serial order of what took effect explains every read. What was never read may also be at the end.
-fn is_serializable(small: &Small, done: &[Vec<Done>], in_realtime: bool) -> bool {
+pub(super) fn is_serializable(small: &Small, done: &[Vec<Done>], in_realtime: bool) -> bool {
     let effective = effective(small, done);
     let members: Vec<usize> = (0..done.len()).filter(|number| effective[*number]).collect();
     let before = |a: usize, b: usize| in_realtime && small.kinds[a] == "ok" && a + small.overlap < b;
@@ -172,15 +172,15 @@ fn serial(
     })
 }
 
-fn names(report: &Report) -> BTreeSet<&'static str> {
+pub(super) fn names(report: &Report) -> BTreeSet<&'static str> {
     report.anomalies.iter().map(|anomaly| anomaly.name()).filter(|name| *name != "empty-transaction-graph").collect()
 }
 
-fn asked(consistency: Consistency) -> Options {
+pub(super) fn asked(consistency: Consistency) -> Options {
     Options { consistency: vec![consistency], ..Options::default() }
 }
 
-fn slowly(text: &str, model: Model, options: &Options) -> Report {
+pub(super) fn slowly(text: &str, model: Model, options: &Options) -> Report {
     check(&history::load(text.as_bytes()).unwrap(), model, options).unwrap()
 }
 

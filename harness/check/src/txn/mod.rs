@@ -25,6 +25,8 @@ mod consistency;
 mod cycles;
 #[cfg(test)]
 mod differential;
+#[cfg(test)]
+mod exhaustive;
 mod findings;
 mod graph;
 mod ops;
