@@ -47,15 +47,18 @@ def add(total, line):
 
 def drain(worker, total, failures):
     """Reads a worker to its end."""
-    last = collections.deque(maxlen=60)
+    told, panicking = [], False
     for line in worker.stderr:
-        last.append(line)
+        # What a world says when it breaks; the agents' own lines come in between, and other worlds go on.
+        panicking = (panicking or " panicked at " in line) and not line.startswith("stack backtrace")
+        if panicking and " firedrill-agent: " not in line and len(told) < 200:
+            told.append(line)
         if line.startswith("STORM "):
             add(total, line[6:])
         elif re.search(r"SKIPPED", line):
             print(line.strip(), file=sys.stderr)
     if worker.wait() != 0:
-        failures.append("".join(line for line in last if not re.search(r" firedrill-agent: |^STORM |^ +(at|[0-9]+:) ", line)))
+        failures.append("".join(told) or f"a worker ended with {worker.returncode}")
         print(failures[-1], file=sys.stderr, flush=True)
 
 
