@@ -7,7 +7,6 @@ and after the next command nothing at all. See faults/agent/tests/it/storm.rs.
 import collections
 import json
 import os
-import re
 import subprocess
 import sys
 import time
@@ -31,7 +30,7 @@ def start(program, root, seed, kills, rounds):
         os.environ, FIREDRILL_STORM_SEED=str(seed), FIREDRILL_STORM_KILLS=str(kills), FIREDRILL_STORM_ROUNDS=str(rounds)
     )
     command = [program, "--exact", "--nocapture", "--test-threads=2", *TESTS]
-    pipe = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.Popen(command, cwd=os.path.join(root, "faults/agent"), env=env, text=True, errors="replace", **pipe)
 
 
@@ -53,10 +52,12 @@ def drain(worker, total, failures):
         panicking = (panicking or " panicked at " in line) and not line.startswith("stack backtrace")
         if panicking and " firedrill-agent: " not in line and len(told) < 200:
             told.append(line)
+        if "SKIPPED" in line:
+            print(line.strip(), file=sys.stderr)
+    # Short, and kept by the pipe until now.
+    for line in worker.stdout:
         if line.startswith("STORM "):
             add(total, line[6:])
-        elif re.search(r"SKIPPED", line):
-            print(line.strip(), file=sys.stderr)
     if worker.wait() != 0:
         failures.append("".join(told) or f"a worker ended with {worker.returncode}")
         print(failures[-1], file=sys.stderr, flush=True)
