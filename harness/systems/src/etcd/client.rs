@@ -15,6 +15,8 @@ use super::options::Reads;
 use crate::http::Http;
 use crate::route;
 
+/// Rows that are read at once: an answer is bounded.
+const PAGE: usize = 5000;
 /// Below it are the rows of the ledger, with leading zeros so that their order is that of the numbers.
 const LEDGER: &str = "ledger/";
 /// The keys after all rows of the ledger: `0` follows `/`.
@@ -88,6 +90,32 @@ impl EtcdClient {
         }
     }
 
+    /// Reads all rows that this member has, so that members can be compared: page after page, at the revision of the first.
+    async fn scan(&mut self) -> Completion {
+        let (mut rows, mut from, mut first): (Vec<u64>, String, Option<Good>) = (Vec::new(), LEDGER.to_owned(), None);
+        loop {
+            let revision = first.as_ref().map_or(0, |first| first.stamp.revision);
+            let body = json!({
+                "key": encoded(&from), "range_end": encoded(LEDGER_END), "serializable": true, "keys_only": true,
+                "limit": PAGE, "revision": revision,
+            });
+            let good = match gateway::ask(&mut self.http, "/v3/kv/range", &body).await {
+                Ok(Ok(good)) => good,
+                Ok(Err(why)) | Err(why) => return self.lost(Outcome::fail(why)),
+            };
+            let row = |(key, _): &(String, String)| key.strip_prefix(LEDGER)?.parse::<u64>().ok();
+            let Some(page) = good.pairs.iter().map(row).collect::<Option<Vec<u64>>>() else {
+                return self.done(Outcome::fail("a key that firedrill did not write"), Some(&good));
+            };
+            rows.extend(&page);
+            // The next key there can be.
+            let next = good.pairs.last().filter(|_| page.len() == PAGE).map(|(last, _)| format!("{last}\0"));
+            let first = first.get_or_insert(good);
+            let Some(next) = next else { return self.done(Outcome::Ok(Reply::Rows(rows)), Some(first)) };
+            from = next;
+        }
+    }
+
     async fn step(&mut self, step: Step) -> Completion {
         let done = |_: &Good| Reply::Answers(vec![Answer::Done]);
         match step {
@@ -140,15 +168,7 @@ impl Client for EtcdClient {
                 let body = gateway::put(&format!("{LEDGER}{row:020}"), "1");
                 self.write("/v3/kv/put", &body, |_| Reply::Done).await
             }
-            // What this member has, so that members can be compared.
-            Op::Scan => {
-                let body = json!({
-                    "key": encoded(LEDGER), "range_end": encoded(LEDGER_END), "serializable": true, "keys_only": true,
-                });
-                let row = |key: &str| key.strip_prefix(LEDGER)?.parse().ok();
-                let rows = |good: &Good| good.pairs.iter().map(|(key, _)| row(key)).collect::<Option<Vec<u64>>>();
-                self.read(&body, |good| rows(good).map(Reply::Rows)).await
-            }
+            Op::Scan => self.scan().await,
             Op::Txn(steps) => match steps.as_ref() {
                 [step] => self.step(*step).await,
                 _ => self.lost(Outcome::fail("etcd's clients here perform one step at a time")),
