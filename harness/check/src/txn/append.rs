@@ -170,6 +170,13 @@ fn internal(all: &Transactions, txn: u32, findings: &mut Findings) {
         }
         own.reverse();
         let row = all.list(elements);
+        let ahead = ahead(&mops[number + 1..], *key, row, &own);
+        if let Some(version) = ahead {
+            findings.add(all, Anomaly::Internal, &[txn], || {
+                let (name, value) = (all.key_name(*key), all.value(version));
+                vec![format!("T1 read {value} in key {name}, and appended it only afterwards")]
+            });
+        }
         let agrees = row.ends_with(&own) && base.is_none_or(|base| row[..row.len() - own.len()] == *base);
         if !agrees {
             findings.add(all, Anomaly::Internal, &[txn], || {
@@ -181,6 +188,16 @@ fn internal(all: &Transactions, txn: u32, findings: &mut Findings) {
             });
         }
     }
+}
+
+/// An element of a read that its own transaction appends only afterwards. Elle has no name for it: no order of transactions
+/// explains it, and no other transaction is part of it.
+fn ahead(after: &[Mop], key: u32, row: &[u32], own: &[u32]) -> Option<u32> {
+    let later = after.iter().filter_map(|mop| match mop {
+        Mop::Write { key: of, version } if *of == key => Some(*version),
+        Mop::Write { .. } | Mop::Read { .. } | Mop::ReadList { .. } => None,
+    });
+    later.filter(|version| !own.contains(version)).find(|version| row.contains(version))
 }
 
 /// Transactions that read the same version of a key and then wrote the key: `(key, version, transaction)`.

@@ -135,19 +135,24 @@ fn internal(all: &Transactions, txn: u32, findings: &mut Findings) {
     let mut known: Vec<(u32, u32)> = Vec::new();
     for mop in all.mops_of(txn) {
         let (Mop::Read { key, version } | Mop::Write { key, version }) = mop else { continue };
-        match known.iter_mut().find(|(of, _)| of == key) {
-            Some((_, last)) => {
-                if matches!(mop, Mop::Read { .. }) && last != version {
-                    let (name, expected, found) = (all.key_name(*key), all.value(*last), all.value(*version));
-                    findings.add(all, Anomaly::Internal, &[txn], || {
-                        vec![format!(
-                            "T1 read {found} of key {name} where its own operations before it make it {expected}"
-                        )]
-                    });
-                }
-                *last = *version;
+        let is_read = matches!(mop, Mop::Read { .. });
+        if let Some((_, last)) = known.iter_mut().find(|(of, _)| of == key) {
+            if is_read && last != version {
+                let (name, expected, found) = (all.key_name(*key), all.value(*last), all.value(*version));
+                findings.add(all, Anomaly::Internal, &[txn], || {
+                    vec![format!("T1 read {found} of key {name} where its own operations before it make it {expected}")]
+                });
             }
-            None => known.push((*key, *version)),
+            *last = *version;
+        } else {
+            // Elle has no name for it: no order of transactions explains it, and no other transaction is part of it.
+            if is_read && all.versions[at(*version)].writer == txn {
+                let (name, found) = (all.key_name(*key), all.value(*version));
+                findings.add(all, Anomaly::Internal, &[txn], || {
+                    vec![format!("T1 read {found} of key {name}, and wrote it only afterwards")]
+                });
+            }
+            known.push((*key, *version));
         }
     }
 }
