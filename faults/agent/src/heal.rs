@@ -89,7 +89,7 @@ pub fn run(job: &str) -> io::Result<bool> {
 }
 
 /// Heals, and tells of each thing.
-pub fn heal(job: &Job, tell: &mut dyn FnMut(Told)) {
+pub fn heal(job: &Job, tell: &mut (dyn FnMut(Told) + Send)) {
     orphans::end(job, tell);
     for folder in &job.journals {
         match journal::find(folder, &job.tag) {
@@ -106,7 +106,7 @@ fn unread(path: &Path, why: &str) -> Told {
 }
 
 /// Undoes what one journal holds.
-fn heal_journal(job: &Job, path: &Path, tell: &mut dyn FnMut(Told)) {
+fn heal_journal(job: &Job, path: &Path, tell: &mut (dyn FnMut(Told) + Send)) {
     let taken = clock::until(GUARD_PATIENCE, LOOKS, || match Leftover::take(path) {
         Ok(None) => match journal::header(path) {
             // It is gone: somebody else was quicker, or nothing was applied.
@@ -133,7 +133,7 @@ fn lives(header: &Header) -> bool {
     !header.knows_processes() || header.agent.is_some_and(Identity::is_alive)
 }
 
-fn undo(job: &Job, leftover: &mut Leftover, tell: &mut dyn FnMut(Told)) {
+fn undo(job: &Job, leftover: &mut Leftover, tell: &mut (dyn FnMut(Told) + Send)) {
     let header = leftover.header.clone();
     let place = Place::of(&header);
     let prefix = format!("{}{}", job.prefix, place.as_ref().map_or(String::new(), Place::prefix));

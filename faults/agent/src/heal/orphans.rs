@@ -18,7 +18,7 @@ const GUARD_PATIENCE: Duration = Duration::from_secs(20);
 const END: Duration = Duration::from_secs(5);
 
 /// Ends them.
-pub(super) fn end(job: &Job, tell: &mut dyn FnMut(Told)) {
+pub(super) fn end(job: &Job, tell: &mut (dyn FnMut(Told) + Send)) {
     let mut asked = Vec::new();
     for orphan in find(job) {
         let OwnProcess { process, role, .. } = &orphan;

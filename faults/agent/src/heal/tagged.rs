@@ -5,8 +5,9 @@ use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
+use std::thread;
 
-use firedrill_sys::namespaces::{self, Kind};
+use firedrill_sys::namespaces;
 use firedrill_sys::nft;
 use firedrill_sys::process::{self, NetnsId};
 
@@ -20,7 +21,7 @@ const DEPTH: usize = 3;
 const MOST: usize = 50_000;
 
 /// Removes it.
-pub(super) fn remove(job: &Job, tell: &mut dyn FnMut(Told)) {
+pub(super) fn remove(job: &Job, tell: &mut (dyn FnMut(Told) + Send)) {
     let alive = living();
     let own = PathBuf::from("/proc/self/ns/net");
     let mut places = vec![(own.clone(), None)];
@@ -59,10 +60,13 @@ fn living() -> Living {
     }
 }
 
-fn in_place<T>(path: Option<&Path>, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+/// Does it in a place, on a thread of its own: who is in a node's namespace with the whole process is taken for one of its
+/// servers by the faults of a living run, which may kill it.
+fn in_place<T: Send>(path: Option<&Path>, work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
     let Some(path) = path else { return work() };
-    let (there, home) = (File::open(path)?, namespaces::open_own(Kind::Net)?);
-    namespaces::inside(there.as_fd(), &home, work)
+    let there = File::open(path)?;
+    let enter = move || namespaces::enter(there.as_fd()).and_then(|()| work());
+    thread::scope(|scope| scope.spawn(enter).join().unwrap_or_else(|_| Err(io::Error::other("a thread panicked"))))
 }
 
 /// Whether it is the tag of an action of the job: what is created bears nothing shorter.
@@ -72,7 +76,7 @@ fn is_wanted(job: &Job, name: &str) -> bool {
     is_tag(name) && name.starts_with(&job.tag) && numbered
 }
 
-fn remove_tables(job: &Job, place: Option<&Path>, tell: &mut dyn FnMut(Told)) -> io::Result<()> {
+fn remove_tables(job: &Job, place: Option<&Path>, tell: &mut (dyn FnMut(Told) + Send)) -> io::Result<()> {
     for name in nft::tables(&job.tag)?.into_iter().filter(|name| is_wanted(job, name)) {
         let what = format!("nft table bridge {name}");
         let there = place.map_or(String::new(), |path| format!("nsenter --net={} ", path.display()));
@@ -88,7 +92,14 @@ fn remove_tables(job: &Job, place: Option<&Path>, tell: &mut dyn FnMut(Told)) ->
 }
 
 /// Files named by a tag: the links by which a clock is changed, and what shows a loss of power.
-fn remove_files(job: &Job, alive: &Living, folder: &Path, depth: usize, seen: &mut usize, tell: &mut dyn FnMut(Told)) {
+fn remove_files(
+    job: &Job,
+    alive: &Living,
+    folder: &Path,
+    depth: usize,
+    seen: &mut usize,
+    tell: &mut (dyn FnMut(Told) + Send),
+) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         *seen += 1;
         if *seen > MOST {

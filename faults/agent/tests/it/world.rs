@@ -206,7 +206,8 @@ impl World {
             return false;
         }
         for root in cgroup::roots_with(&["memory", "cpu"]) {
-            let lab = root.join(format!("firedrill-{}", self.run));
+            // Not called as labs call theirs: `firedrill heal --all` removes those that are empty and whose lab is gone.
+            let lab = root.join(format!("fdtest-{}", self.run));
             let group = Group(lab.join("n1"));
             cgroup::create(&group.0).expect("a group");
             if group.has(&["memory.max", "memory.limit_in_bytes"]) {
