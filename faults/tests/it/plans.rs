@@ -132,7 +132,7 @@ fn what_cannot_be_planned_says_why() {
     let cpu = ("resource.cpu", "", "primary", 3);
     let late = ("net.dns", "answer = 'late'\ndelay = '3s'\nwhose = 'others'", "any:2", 3);
     let said = error(late, Some(6899));
-    assert_eq!(said, "late answers take their time to be proven: hold it for 6900ms at least");
+    assert_eq!(said, "late answers take their time to be proven: hold it for 6.9s at least");
     assert_eq!(error(cpu, Some(3999)), "it takes a second to be seen: hold it for 4s at least");
 }
 

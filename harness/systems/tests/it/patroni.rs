@@ -204,6 +204,8 @@ async fn failover(
     cluster.end(&old, Signal::SIGKILL);
     let down = system.view(dialer, clock, LIMIT).await;
     assert!(!down.node(&old).unwrap().up && system.whole(&down).is_err());
+    // The end of a connection whose server was killed is on its way for a moment.
+    clock.sleep(Duration::from_secs(1)).await;
     let lost = insert(&mut idle, 6).await;
     assert!(matches!(lost.outcome, Outcome::Fail(_)) && !lost.usable, "closed before anything was sent: {lost:?}");
     let acked = wait::until("a write through the router", clock, SOON, TICK, async || {
