@@ -162,10 +162,13 @@ pub fn run() -> io::Result<()> {
     let order: Order = serde_json::from_str(&line)?;
     let taken = begin(&order);
     let answer = taken.as_ref().map_or_else(|error| format!("{}: {error}", words(&order.take)), |_| "ok".to_owned());
-    writeln!(io::stdout(), "{answer}")?;
-    let Ok(taken) = taken else { return Ok(()) };
-    // Nothing more is said: whatever comes, and the end, mean the end.
-    drop(io::stdin().lock().read_line(&mut line));
+    let said = writeln!(io::stdout(), "{answer}");
+    let Ok(taken) = taken else { return said };
+    // Nothing more is said: whatever comes, and the end, mean the end. An agent that died before it heard the answer must
+    // not keep limits of others from being put back: its guard may have looked before they were lowered.
+    if said.is_ok() {
+        drop(io::stdin().lock().read_line(&mut line));
+    }
     taken.give_back()
 }
 
