@@ -34,13 +34,17 @@ def start(program, root, seed, kills, rounds):
     return subprocess.Popen(command, cwd=os.path.join(root, "faults/agent"), env=env, text=True, errors="replace", **pipe)
 
 
+# What a worker's line counts by name.
+COUNTED = ("points", "unpassed", "in_force", "applied", "next")
+
+
 def add(total, line):
     counted = json.loads(line)
     total["kills"] += counted["kills"]
     for victim, (count, longest) in counted["victims"].items():
         before = total["victims"].get(victim, (0, 0))
         total["victims"][victim] = (before[0] + count, max(before[1], longest))
-    for key in ("points", "in_force", "applied", "next"):
+    for key in COUNTED:
         total[key].update(counted[key])
 
 
@@ -72,7 +76,7 @@ def measure(root, kills):
     rounds = max(1, round(kills / 2 / POINTS_OF_A_ROUND / WORKERS))
     random = -(-(kills - rounds * POINTS_OF_A_ROUND * WORKERS) // WORKERS)
     seed = time.time_ns()
-    total = {"kills": 0, "victims": {}, **{key: collections.Counter() for key in ("points", "in_force", "applied", "next")}}
+    total = {"kills": 0, "victims": {}, **{key: collections.Counter() for key in COUNTED}}
     failures, threads = [], []
     print(f"{WORKERS} times {random} kills at random instants and {rounds} rounds of deaths between any two steps; "
           f"FIREDRILL_STORM_SEED={seed} and the next {WORKERS - 1}", flush=True)
@@ -86,7 +90,8 @@ def measure(root, kills):
     for victim, (count, longest) in sorted(total["victims"].items()):
         print(f"| victim {victim} | {count}, effects gone after {longest} ms at most |")
     for key, words in (
-        ("points", "died at"), ("in_force", "in force at the kill:"), ("applied", "applied"), ("next", "healed by"),
+        ("points", "died at"), ("unpassed", "no deed came to"), ("in_force", "in force at the kill:"),
+        ("applied", "applied"), ("next", "healed by"),
     ):
         for name, count in sorted(total[key].items()):
             print(f"| {words} {name} | {count} |")
