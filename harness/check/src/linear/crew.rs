@@ -12,11 +12,15 @@ use crate::history::Value;
 /// The most threads: more would only share the memory.
 const MOST: usize = 64;
 
+/// So few calls are decided before another thread has begun; asking for the cores alone reads files of control groups.
+const FEW: usize = 500;
+
 /// Decides every object. The verdict is that of the first one that is violated, or else of the first that is undecided, in
 /// the order of the objects.
 pub(super) fn decide_all(mut objects: Vec<Object>, values: &[Value], limits: &Limits<'_>) -> Verdict {
-    let cores = thread::available_parallelism().map_or(1, NonZero::get);
-    let threads = cores.min(objects.len()).min(MOST);
+    let calls: usize = objects.iter().map(|object| object.spans.len()).sum();
+    let cores = || thread::available_parallelism().map_or(1, NonZero::get);
+    let threads = if calls < FEW { 1 } else { cores().min(objects.len()).min(MOST) };
     decide_with(&mut objects, threads, values, limits)
 }
 
