@@ -12,6 +12,11 @@ pub fn boottime_nanos() -> u64 {
         .map_or(0, |now| u64::try_from(Duration::from(now).as_nanos()).unwrap_or(u64::MAX))
 }
 
+/// What all threads of this process spent on a processor, those that ended too. The clock always exists.
+pub fn processor_time() -> Duration {
+    clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
+}
+
 /// `CLOCK_BOOTTIME` in clock ticks, as `/proc/PID/stat` gives the start of a process (field 22, rounded down).
 pub fn boottime_ticks() -> u64 {
     let per_second =

@@ -13,6 +13,7 @@ pub mod identity;
 pub mod ip;
 pub mod launch;
 pub mod loops;
+pub mod mapped;
 pub mod mounts;
 pub mod namespaces;
 pub mod nft;

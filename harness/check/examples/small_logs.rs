@@ -26,7 +26,7 @@ fn median(mut times: Vec<Duration>) -> Duration {
 
 #[expect(clippy::disallowed_methods, reason = "it measures real time, and no run is simulated here")]
 fn main() -> Result<(), Box<dyn Error>> {
-    let limits = Limits { expired: &|| false, memory: 1 << 30 };
+    let limits = Limits { exceeded: &|_| None, memory: 1 << 30 };
     let (mut whole, mut decided) = (Vec::new(), Vec::new());
     for path in env::args().skip(1) {
         let text = fs::read(&path)?;

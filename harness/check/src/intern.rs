@@ -35,6 +35,10 @@ struct Slot {
     number: u32,
 }
 
+/// Tables with more slots are not made without asking; so many numbers before.
+const LARGE: usize = 1 << 16;
+const NEAR: usize = 64;
+
 const FREE: Slot = Slot { value: 0, owner: 0, number: NONE };
 
 /// A value as it is kept: a whole number, or the place of another one in [`Interner::value`].
@@ -100,6 +104,12 @@ impl Interner {
             Kept::Int(value) => Value::Int(value),
             Kept::Odd(place) => self.odd_values.get(at(place)).cloned().unwrap_or(Value::Nil),
         }
+    }
+
+    /// Bytes of the table that takes the place of the present one within the next few numbers, if it is large.
+    pub(crate) fn growth(&self) -> usize {
+        let is_near = (self.used + NEAR) * 8 > self.slots.len() * 5;
+        if is_near && self.slots.len() >= LARGE { self.slots.len() * 2 * size_of::<Slot>() } else { 0 }
     }
 
     /// Only what [`Interner::value`] needs.

@@ -10,7 +10,7 @@ use firedrill_core::verdict::Verdict;
 
 use crate::calls::number;
 use crate::history::{Form, Packed, Value, from_calls};
-use crate::linear::{self, Limits, Model};
+use crate::linear::{self, Limits, Model, Stop};
 
 pub(crate) const ENTRY: CheckEntry = CheckEntry {
     name: "linearizable",
@@ -42,8 +42,8 @@ impl Check for Linearizable {
     fn check(&self, run: &Recorded, _question: &Question<'_>) -> Finding {
         let history = Packed::from(&from_calls(&run.calls, Form::Objects));
         let looks = AtomicU64::new(0);
-        let expired = || looks.fetch_add(1, Ordering::Relaxed) > LOOKS;
-        let limits = Limits { expired: &expired, memory: MEMORY };
+        let exceeded = |_| (looks.fetch_add(1, Ordering::Relaxed) > LOOKS).then_some(Stop::Time);
+        let limits = Limits { exceeded: &exceeded, memory: MEMORY };
         let finding = |verdict, summary: String| Finding::new(ENTRY.name, verdict, summary);
         let report = match linear::check(&history, Model::CasRegister, &Value::Nil, &limits) {
             Ok(report) => report,

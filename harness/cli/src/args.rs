@@ -201,7 +201,7 @@ pub(crate) struct JudgeArgs {
     /// Give up after so long; without it, never
     #[arg(long, value_name = "TIME", value_parser = duration, requires = "model")]
     pub(crate) limit_time: Option<Duration>,
-    /// Give up rather than hold more memory than this
+    /// Give up rather than hold more memory than this. Pages of a file, which the kernel may take back at any time, do not count
     #[arg(long, value_name = "SIZE", default_value = "4GiB", requires = "model")]
     pub(crate) limit_memory: Bytes,
     /// The verdict on the history as JSON

@@ -15,7 +15,7 @@ use crate::failure::Failure;
 use crate::loaded::{self, Broken};
 use crate::run::failure_of;
 use crate::terminal::Terminal;
-use crate::{judge_file, output, written};
+use crate::{judge_file, limited, output, written};
 
 /// Judges again, replaces the reports in the folder, and gives the exit code of the verdict.
 pub(crate) fn judge(args: &JudgeArgs) -> Result<ExitCode, Failure> {
@@ -27,7 +27,7 @@ pub(crate) fn judge(args: &JudgeArgs) -> Result<ExitCode, Failure> {
         return Err(Failure::usage(format!("{} is a file", args.run.display())).help(help));
     }
     let scenario = recorded_scenario(&args.run)?;
-    let record = judge_again(&scenario, &args.run).map_err(|error| failure_of(&error))?;
+    let record = judge_again(&scenario, &args.run, limited::opened).map_err(|error| failure_of(&error))?;
     let places = written::reports(&record, &args.run)?;
     if let Some(path) = &args.junit {
         written::junit_file(std::slice::from_ref(&record), &[], path)?;

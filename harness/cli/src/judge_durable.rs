@@ -5,7 +5,6 @@ use std::time::Duration;
 use firedrill_check::durable::{self, Anomaly, Found, Model, Options, Report, Verdict};
 use firedrill_check::history::{self, Form, Loaded};
 use firedrill_check::limits::Watch;
-use firedrill_core::time::{Clock, RunTime};
 use firedrill_core::units::human;
 use firedrill_core::verdict::exit;
 use firedrill_reports::clean;
@@ -13,8 +12,8 @@ use serde::Serialize;
 
 use crate::args::JudgeArgs;
 use crate::failure::Failure;
-use crate::judge_file::{self, memory_line};
-use crate::judge_txn::{Limited, limit, limit_name};
+use crate::judge_file;
+use crate::limited::{Limited, limit, limit_name, memory_line};
 
 /// The model of this name.
 pub(crate) fn model(name: &str) -> Option<Model> {
@@ -54,27 +53,26 @@ fn options(args: &JudgeArgs) -> Result<Options, Failure> {
 }
 
 /// What is to be printed, and the exit code.
-pub(crate) fn judge(args: &JudgeArgs, model: Model, clock: &Clock) -> Result<(String, u8), Failure> {
+pub(crate) fn judge(args: &JudgeArgs, model: Model, limited: &Limited<'_>) -> Result<(String, u8), Failure> {
     let options = options(args)?;
     if args.staleness.is_some() && model != Model::BoundedStaleness {
         return Err(Failure::usage("--staleness is for bounded-staleness"));
     }
-    let limited = Limited::new(args, clock);
-    let exceeded = || limited.exceeded();
+    let exceeded = |more| limited.exceeded(more);
     let mut watch = Watch::new(&exceeded);
-    let read = if args.run.is_dir() { Ok(recorded(args, model)?) } else { limited.load(history::load_within)? };
-    let (report, format, events) = match read {
+    let read = if args.run.is_dir() { Ok(recorded(args, model)?) } else { limited.load(history::load_text_within)? };
+    let (report, events) = match read {
         Ok(history) => {
             let report = durable::check(&history, model, &options, &mut watch)
                 .map_err(|error| judge_file::unreadable(args).because(&error))?;
-            (report, Some(history.format), history)
+            (report, history)
         }
         Err(stop) => {
-            (durable::nothing_read(stop), None, Loaded { format: history::Format::JepsenEdn, ops: Vec::new() })
+            (durable::nothing_read(stop), Loaded { format: limited.format(), ops: Vec::new() })
         }
     };
-    let took = clock.now().since(RunTime::ZERO);
-    let format = format.map_or_else(|| "not read".to_owned(), |format| format.to_string());
+    let took = limited.took();
+    let format = events.format.to_string();
     let text = if args.json {
         let told = Told::new(&report, &events, (model, format), took);
         let text = serde_json::to_string(&told).map_err(|error| Failure::new(exit::BUG, "no JSON").because(&error))?;
@@ -215,7 +213,7 @@ mod tests {
         let Verb::Judge(args) = Cli::try_parse_from(words.iter().chain(options)).unwrap().verb else {
             panic!("another verb")
         };
-        judge(&args, model(args.model.as_deref().unwrap()).unwrap(), &Clock::start())
+        judge(&args, model(args.model.as_deref().unwrap()).unwrap(), &Limited::new(&args))
     }
 
     #[test]

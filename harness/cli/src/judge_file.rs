@@ -1,32 +1,36 @@
 //! `firedrill judge FILE --model M`: whether somebody's history is linearizable; transactions are in `judge_txn`.
 
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use firedrill_check::history::{self, Form, Format, Loaded, Packed, Value};
+use firedrill_check::history::{self, Form, Loaded, Packed, Value};
 use firedrill_check::linear::{self, Counterexample, Limits, Model, Report, Stop, Verdict};
 use firedrill_core::history::FinalRead;
-use firedrill_core::time::{Clock, RunTime};
 use firedrill_core::units::human;
 use firedrill_core::verdict::exit;
 use firedrill_engine::folder;
 use firedrill_reports::clean;
+use firedrill_sys::clock::processor_time;
 use serde::Serialize;
 
 use crate::args::JudgeArgs;
 use crate::failure::Failure;
-use crate::judge_txn::Limited;
-use crate::{judge_durable, judge_txn, output};
+use crate::limited::{Limited, limit, limit_name, memory_line};
+use crate::{judge_durable, judge_txn, limited, output};
 
 /// Reads the file, decides it, prints the verdict and gives its exit code.
 pub(crate) fn judge_file(args: &JudgeArgs, model: &str) -> Result<ExitCode, Failure> {
+    let limited = Limited::new(args);
     if let Some(path) = &args.export {
-        export(args, model, path)?;
+        export(args, model, path, &limited)?;
     }
-    let (text, code) = judged(args, model)?;
+    let judged = judged(args, model, &limited);
+    limited.unchanged()?;
+    let (text, code) = judged?;
     output::print(&text);
     Ok(ExitCode::from(code))
 }
@@ -36,18 +40,21 @@ pub(crate) fn unreadable(args: &JudgeArgs) -> Failure {
 }
 
 /// Writes the history as Jepsen would, as the name of the file says.
-fn export(args: &JudgeArgs, model: &str, path: &Path) -> Result<(), Failure> {
+fn export(args: &JudgeArgs, model: &str, path: &Path, limited: &Limited<'_>) -> Result<(), Failure> {
     let write = match path.extension().and_then(OsStr::to_str) {
-        Some("edn") => history::to_edn,
-        Some("json" | "jsonl") => history::to_json_lines,
+        Some("edn") => history::edn_line,
+        Some("json" | "jsonl") => history::json_line,
         Some(_) | None => {
             let help = "end its name with .edn or .jsonl";
             return Err(Failure::usage(format!("{} is no history", path.display())).help(help));
         }
     };
+    let stopped = |stop| {
+        let help = "give it more with --limit-time and --limit-memory, or judge without --export";
+        Failure::new(exit::INVALID, format!("{} was reached before {} was written", limit(stop), path.display())).help(help)
+    };
     let history = if !args.run.is_dir() {
-        let bytes = fs::read(&args.run).map_err(|error| unreadable(args).because(&error))?;
-        history::load(&bytes).map_err(|error| unreadable(args).because(&error))?
+        limited.load(history::load_text_within)?.map_err(stopped)?
     } else if let Some(durable) = judge_durable::model(model) {
         judge_durable::recorded(args, durable)?
     } else if judge_txn::MODELS.iter().any(|(name, _)| *name == model) {
@@ -55,22 +62,39 @@ fn export(args: &JudgeArgs, model: &str, path: &Path) -> Result<(), Failure> {
     } else {
         recorded(args, if model == Model::Set.name() { Form::Ledger } else { Form::Objects })?
     };
-    fs::write(path, write(&history))
-        .map_err(|error| Failure::usage(format!("{} cannot be written", path.display())).because(&error))
+    let failed = |error: io::Error| Failure::usage(format!("{} cannot be written", path.display())).because(&error);
+    let mut out = BufWriter::new(File::create(path).map_err(failed)?);
+    let mut line = String::new();
+    for (place, op) in history.ops.iter().enumerate() {
+        if place % LINES == 0
+            && let Some(stop) = limited.exceeded(0)
+        {
+            // Half a history would have another verdict.
+            drop(fs::remove_file(path));
+            return Err(stopped(stop));
+        }
+        line.clear();
+        write(op, place, &mut line);
+        out.write_all(line.as_bytes()).map_err(failed)?;
+    }
+    out.flush().map_err(failed)
 }
+
+/// So many lines are written between two questions for a limit.
+const LINES: usize = 1 << 10;
 
 fn read(limited: &Limited<'_>, args: &JudgeArgs, model: Model) -> Result<Result<Packed, Stop>, Failure> {
     if args.run.is_dir() {
         let form = if model == Model::Set { Form::Ledger } else { Form::Objects };
         return recorded(args, form).map(|history| Ok(Packed::from(&history)));
     }
-    limited.load(history::load_packed_within)
+    limited.load(history::load_packed_text_within)
 }
 
 /// The history of a run.
 pub(crate) fn recorded(args: &JudgeArgs, form: Form) -> Result<Loaded, Failure> {
     let folder = repeat(args)?;
-    let (recorded, ..) = folder::recorded(&folder).map_err(|error| unreadable(args).because(&error))?;
+    let (recorded, ..) = folder::recorded(&folder, limited::opened).map_err(|error| unreadable(args).because(&error))?;
     let history = history::from_calls(&recorded.calls, form);
     if history.is_empty() && !recorded.calls.is_empty() {
         let help = "its workload has other operations: a ledger is a set; the other models are for registers, lists and accounts";
@@ -81,7 +105,7 @@ pub(crate) fn recorded(args: &JudgeArgs, form: Form) -> Result<Loaded, Failure> 
 
 /// What each node held at the end of a run.
 pub(crate) fn final_reads(args: &JudgeArgs) -> Result<Vec<FinalRead>, Failure> {
-    let (recorded, ..) = folder::recorded(&repeat(args)?).map_err(|error| unreadable(args).because(&error))?;
+    let (recorded, ..) = folder::recorded(&repeat(args)?, limited::opened).map_err(|error| unreadable(args).because(&error))?;
     Ok(recorded.finals)
 }
 
@@ -113,13 +137,12 @@ fn draw(path: &Path, history: &Packed, found: &Counterexample) -> Result<(), Fai
 }
 
 /// What is to be printed, and the exit code.
-fn judged(args: &JudgeArgs, model: &str) -> Result<(String, u8), Failure> {
-    let clock = Clock::start();
+fn judged(args: &JudgeArgs, model: &str, limited: &Limited<'_>) -> Result<(String, u8), Failure> {
     if let Some(transactions) = judge_txn::model(args, model)? {
-        return judge_txn::judge(args, (model, transactions), &clock);
+        return judge_txn::judge(args, (model, transactions), limited);
     }
     if let Some(durable) = judge_durable::model(model) {
-        return judge_durable::judge(args, durable, &clock);
+        return judge_durable::judge(args, durable, limited);
     }
     if args.staleness.is_some() {
         return Err(Failure::usage("--staleness is for bounded-staleness"));
@@ -128,22 +151,19 @@ fn judged(args: &JudgeArgs, model: &str) -> Result<(String, u8), Failure> {
     let model = model.ok_or_else(|| Failure::usage("no such model"))?;
     let initial = history::parse_json(&args.initial)
         .map_err(|error| Failure::usage("--initial is not a value of JSON").because(&error))?;
-    let limited = Limited::new(args, &clock);
-    let history = read(&limited, args, model)?;
-    let parsed = (clock.now(), cpu_seconds());
+    let history = read(limited, args, model)?;
+    let parsed = (limited.took(), processor_seconds());
     let (history, report) = match history {
         Ok(history) => {
-            let expired = || limited.is_late();
-            let memory = usize::try_from(args.limit_memory.0).unwrap_or(usize::MAX);
-            let held = memory_line("VmRSS:").and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or_default();
-            let limits = Limits { expired: &expired, memory: memory.saturating_sub(held) };
+            let exceeded = |more| limited.exceeded(more);
+            let limits = Limits { exceeded: &exceeded, memory: limited.room() };
             let report =
                 linear::check(&history, model, &initial, &limits).map_err(|error| unreadable(args).because(&error))?;
             (history, report)
         }
-        Err(stop) => (Packed::from(&Loaded { format: Format::JepsenEdn, ops: Vec::new() }), linear::nothing_read(stop)),
+        Err(stop) => (Packed::from(&Loaded { format: limited.format(), ops: Vec::new() }), linear::nothing_read(stop)),
     };
-    let seconds = clock.now().since(RunTime::ZERO);
+    let seconds = limited.took();
     if let (Some(path), Verdict::Violated(found)) = (&args.picture, &report.verdict) {
         draw(path, &history, found)?;
     }
@@ -181,13 +201,6 @@ fn objects(report: &Report) -> String {
     if report.objects == 1 { "1 object".to_owned() } else { format!("{} objects", report.objects) }
 }
 
-fn limit(why: Stop) -> &'static str {
-    match why {
-        Stop::Time => "the limit of time",
-        Stop::Memory => "the limit of memory",
-    }
-}
-
 /// The verdict for a person, in lines.
 fn words(history: &Packed, report: &Report) -> String {
     match &report.verdict {
@@ -196,6 +209,9 @@ fn words(history: &Packed, report: &Report) -> String {
             let lines = linear::describe(history, found);
             let clean: Vec<String> = lines.lines().map(clean::line).collect();
             format!("violated: not linearizable\n{}\n", clean.join("\n"))
+        }
+        Verdict::Unknown { why, .. } if report.objects == 0 => {
+            format!("unknown: {} was reached while the history was read, so that no call was verified\n", limit(*why))
         }
         Verdict::Unknown { why, verified, of, key } => {
             let key = key.as_ref().map(|key| format!(" of key {key}")).unwrap_or_default();
@@ -228,10 +244,10 @@ struct Told {
     seconds: f64,
     /// Of these, until the file was read and parsed.
     parse_seconds: f64,
-    /// Seconds that this process's first thread spent on a processor.
-    cpu_seconds: Option<f64>,
+    /// Seconds that all threads of this process spent on a processor.
+    cpu_seconds: f64,
     /// Of these, until the file was read and parsed.
-    parse_cpu_seconds: Option<f64>,
+    parse_cpu_seconds: f64,
     /// Bytes, as the kernel counted them for this process.
     peak_memory: Option<u64>,
 }
@@ -248,7 +264,7 @@ struct Witness {
 }
 
 impl Told {
-    fn new(history: &Packed, report: &Report, model: Model, (seconds, parsed): (f64, (RunTime, Option<f64>))) -> Self {
+    fn new(history: &Packed, report: &Report, model: Model, (seconds, parsed): (f64, (Duration, f64))) -> Self {
         let line = |place: usize| history.op(place).map_or(0, |op| op.line);
         let (limit, verified, key, witness) = match &report.verdict {
             Verdict::Valid | Verdict::Nothing => (None, None, None, None),
@@ -261,13 +277,7 @@ impl Told {
                 };
                 (None, Some(found.verified), found.key.as_ref(), Some(witness))
             }
-            Verdict::Unknown { why, verified, key, .. } => {
-                let limit = match why {
-                    Stop::Time => "time",
-                    Stop::Memory => "memory",
-                };
-                (Some(limit), Some(*verified), key.as_ref(), None)
-            }
+            Verdict::Unknown { why, verified, key, .. } => (Some(limit_name(*why)), Some(*verified), key.as_ref(), None),
         };
         Self {
             verdict: name(&report.verdict),
@@ -281,27 +291,16 @@ impl Told {
             key: key.map(Value::to_string),
             witness,
             seconds,
-            parse_seconds: parsed.0.since(RunTime::ZERO).as_secs_f64(),
-            cpu_seconds: cpu_seconds(),
+            parse_seconds: parsed.0.as_secs_f64(),
+            cpu_seconds: processor_seconds(),
             parse_cpu_seconds: parsed.1,
             peak_memory: memory_line("VmHWM:"),
         }
     }
 }
 
-/// What this process's first thread spent on a processor (schedstat, Documentation/scheduler/sched-stats.rst). Only measured
-/// with: what is unknown is left out.
-fn cpu_seconds() -> Option<f64> {
-    let stat = fs::read_to_string("/proc/self/schedstat").ok()?;
-    let nanos = stat.split_whitespace().next()?.parse().ok()?;
-    Some(Duration::from_nanos(nanos).as_secs_f64())
-}
-
-/// A line of this process's status, in bytes (proc(5)). Only measured with: what is unknown is left out.
-pub(crate) fn memory_line(name: &str) -> Option<u64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+fn processor_seconds() -> f64 {
+    processor_time().as_secs_f64()
 }
 
 #[cfg(test)]
@@ -318,7 +317,7 @@ mod tests {
         let Verb::Judge(args) = Cli::try_parse_from(words.iter().chain(options)).unwrap().verb else {
             panic!("another verb")
         };
-        judged(&args, args.model.as_deref().unwrap())
+        judged(&args, args.model.as_deref().unwrap(), &Limited::new(&args))
     }
 
     const WRITE: &str = "{:process 0 :type :invoke :f :write :value 1} {:process 0 :type :ok :f :write :value 1}";

@@ -1,14 +1,10 @@
 //! `firedrill judge FILE --model list-append|rw-register`: which anomalies a history of transactions shows.
 
-use std::fs::File;
-use std::io::{self, Read as _};
 use std::time::Duration;
 
-use firedrill_check::history::{self, Form, Unloaded};
-use firedrill_check::limits::{Stop, Watch};
+use firedrill_check::limits::Watch;
 use firedrill_check::txn::{self, Anomaly, Consistency, Judged, Model, Options, Verdict};
 use firedrill_check::weak::Level;
-use firedrill_core::time::{Clock, RunTime};
 use firedrill_core::units::human;
 use firedrill_core::verdict::exit;
 use firedrill_reports::clean;
@@ -16,8 +12,8 @@ use serde::Serialize;
 
 use crate::args::{JudgeArgs, TxnArgs};
 use crate::failure::Failure;
-use crate::judge_file::memory_line;
-use crate::{judge_durable, judge_file, judge_weak};
+use crate::limited::{Limited, limit, limit_name, memory_line};
+use crate::{judge_durable, judge_weak};
 
 /// The models by name.
 pub(crate) const MODELS: [(&str, Model); 2] = [("list-append", Model::ListAppend), ("rw-register", Model::RwRegister)];
@@ -59,108 +55,6 @@ fn levels(asked: &TxnArgs, model: Model) -> Result<Vec<Level>, Failure> {
     Ok(levels)
 }
 
-/// The limits that were asked for, as this process keeps them.
-pub(crate) struct Limited<'a> {
-    args: &'a JudgeArgs,
-    clock: &'a Clock,
-    end: Option<RunTime>,
-}
-
-impl<'a> Limited<'a> {
-    pub(crate) fn new(args: &'a JudgeArgs, clock: &'a Clock) -> Self {
-        Self { args, clock, end: args.limit_time.map(|limit| RunTime::ZERO.plus(limit)) }
-    }
-
-    /// Whether the time is up.
-    pub(crate) fn is_late(&self) -> bool {
-        self.end.is_some_and(|end| self.clock.now() >= end)
-    }
-
-    /// The limit that was reached.
-    pub(crate) fn exceeded(&self) -> Option<Stop> {
-        if self.is_late() {
-            return Some(Stop::Time);
-        }
-        memory_line("VmRSS:").filter(|held| *held > self.args.limit_memory.0).map(|_| Stop::Memory)
-    }
-
-    /// What is in the file, unless that alone is too much.
-    pub(crate) fn text(&self) -> Result<Result<String, Stop>, Failure> {
-        let unreadable = || Failure::usage(format!("{} cannot be judged", self.args.run.display()));
-        if self.args.run.is_dir() {
-            return Ok(Ok(history::to_edn(&judge_file::recorded(self.args, Form::Transactions)?)));
-        }
-        let bytes = match self.bytes()? {
-            Ok(bytes) => bytes,
-            Err(stop) => return Ok(Err(stop)),
-        };
-        // A file that is not UTF-8 is told of by the importer, which knows the place.
-        match String::from_utf8(bytes) {
-            Ok(text) => Ok(Ok(text)),
-            Err(error) => match history::load(error.as_bytes()) {
-                Err(error) => Err(unreadable().because(&error)),
-                Ok(_) => Err(unreadable()),
-            },
-        }
-    }
-
-    /// What is in the file, in pieces, so that a limit ends it.
-    fn bytes(&self) -> Result<Result<Vec<u8>, Stop>, Failure> {
-        let unreadable = |error: &io::Error| judge_file::unreadable(self.args).because(error);
-        let mut file = File::open(&self.args.run).map_err(|error| unreadable(&error))?;
-        let length = file.metadata().map_err(|error| unreadable(&error))?.len();
-        if length > self.args.limit_memory.0 {
-            return Ok(Err(Stop::Memory));
-        }
-        let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
-        loop {
-            if let Some(stop) = self.exceeded() {
-                return Ok(Err(stop));
-            }
-            let read = file.by_ref().take(PIECE).read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
-            if read == 0 {
-                return Ok(Ok(bytes));
-            }
-        }
-    }
-
-    /// The history in the file, read so, unless a limit is reached before.
-    pub(crate) fn load<T>(
-        &self,
-        load: impl Fn(&[u8], &mut Watch<'_>) -> Result<T, Unloaded>,
-    ) -> Result<Result<T, Stop>, Failure> {
-        let bytes = match self.bytes()? {
-            Ok(bytes) => bytes,
-            Err(stop) => return Ok(Err(stop)),
-        };
-        let exceeded = || self.exceeded();
-        match load(&bytes, &mut Watch::new(&exceeded)) {
-            Ok(history) => Ok(Ok(history)),
-            Err(Unloaded::Stopped(stop)) => Ok(Err(stop)),
-            Err(Unloaded::Mistake(error)) => Err(judge_file::unreadable(self.args).because(&error)),
-        }
-    }
-}
-
-/// So many bytes are read between two questions for a limit: some milliseconds from a disk.
-const PIECE: u64 = 16 << 20;
-
-/// A limit, as `--json` has it.
-pub(crate) fn limit_name(stop: Stop) -> &'static str {
-    match stop {
-        Stop::Time => "time",
-        Stop::Memory => "memory",
-    }
-}
-
-/// A limit in words.
-pub(crate) fn limit(stop: Stop) -> &'static str {
-    match stop {
-        Stop::Time => "the limit of time",
-        Stop::Memory => "the limit of memory",
-    }
-}
-
 /// The anomalies of this name, or of this group of them.
 fn anomalies(name: &str) -> Result<Vec<Anomaly>, Failure> {
     Anomaly::named(name).ok_or_else(|| {
@@ -185,29 +79,32 @@ pub(crate) fn model(args: &JudgeArgs, name: &str) -> Result<Option<Model>, Failu
 }
 
 /// What is to be printed, and the exit code. The initial value is fixed.
-pub(crate) fn judge(args: &JudgeArgs, (name, model): (&str, Model), clock: &Clock) -> Result<(String, u8), Failure> {
+pub(crate) fn judge(
+    args: &JudgeArgs,
+    (name, model): (&str, Model),
+    limited: &Limited<'_>,
+) -> Result<(String, u8), Failure> {
     if args.initial != "null" {
         return Err(Failure::usage(format!("--initial is not for {name}: its keys begin empty")));
     }
     let levels = levels(&args.transactions, model)?;
     if !levels.is_empty() {
-        return judge_weak::judge(args, &levels, clock);
+        return judge_weak::judge(args, &levels, limited);
     }
     let unreadable = || Failure::usage(format!("{} cannot be judged", args.run.display()));
-    let limited = Limited::new(args, clock);
-    let exceeded = || limited.exceeded();
+    let exceeded = |more| limited.exceeded(more);
     let judged = match limited.text()? {
         Ok(text) => {
             let options = options(&args.transactions)?;
             txn::judge(&text, model, &options, &mut Watch::new(&exceeded))
                 .map_err(|error| unreadable().because(&error))?
         }
-        Err(stop) => txn::nothing_read(stop),
+        Err(stop) => Judged { format: limited.format(), ..txn::nothing_read(stop) },
     };
     if args.transactions.linearizable_keys && !judged.format.has_realtime() {
         return Err(Failure::usage(format!("--linearizable-keys: {} has no real time", judged.format)));
     }
-    let took = clock.now().since(RunTime::ZERO);
+    let took = limited.took();
     let text = if args.json {
         let told = serde_json::to_string(&Told::new(&judged, name, took));
         let told = told.map_err(|error| Failure::new(exit::BUG, "no JSON").because(&error))?;

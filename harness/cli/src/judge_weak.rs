@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use firedrill_check::limits::{Stop, Watch};
 use firedrill_check::weak::{self, Level, Report, Verdict};
-use firedrill_core::time::{Clock, RunTime};
 use firedrill_core::units::human;
 use firedrill_core::verdict::exit;
 use firedrill_reports::clean;
@@ -12,21 +11,20 @@ use serde::Serialize;
 
 use crate::args::JudgeArgs;
 use crate::failure::Failure;
-use crate::judge_file::memory_line;
-use crate::judge_txn::{Limited, limit, list};
+use crate::judge_txn::list;
+use crate::limited::{Limited, limit, memory_line};
 
 /// What is to be printed, and the exit code.
-pub(crate) fn judge(args: &JudgeArgs, levels: &[Level], clock: &Clock) -> Result<(String, u8), Failure> {
-    let limited = Limited::new(args, clock);
+pub(crate) fn judge(args: &JudgeArgs, levels: &[Level], limited: &Limited<'_>) -> Result<(String, u8), Failure> {
     let unreadable = || Failure::usage(format!("{} cannot be judged", args.run.display()));
     let report = match limited.text()? {
         Ok(text) => {
-            let exceeded = || limited.exceeded();
+            let exceeded = |more| limited.exceeded(more);
             weak::judge(&text, levels, &mut Watch::new(&exceeded)).map_err(|error| unreadable().because(&error))?
         }
         Err(stop) => weak::nothing_read(stop),
     };
-    let took = clock.now().since(RunTime::ZERO);
+    let took = limited.took();
     let text = if args.json {
         let told = serde_json::to_string(&Told::new(&report, levels, took));
         let told = told.map_err(|error| Failure::new(exit::BUG, "no JSON").because(&error))?;

@@ -11,6 +11,7 @@ mod judge_durable;
 mod judge_file;
 mod judge_txn;
 mod judge_weak;
+mod limited;
 mod list;
 mod loaded;
 mod output;

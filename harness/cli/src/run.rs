@@ -18,7 +18,7 @@ use crate::args::RunArgs;
 use crate::failure::Failure;
 use crate::progress::Console;
 use crate::terminal::Terminal;
-use crate::{loaded, output, written};
+use crate::{limited, loaded, output, written};
 
 /// Runs, and gives the exit code of the worst verdict.
 pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
@@ -86,6 +86,7 @@ fn one(args: &RunArgs, scenario: &Arc<Scenario>, interrupts: &Interrupts) -> Res
         flags: repeated_flags(args),
         observer,
         interrupts: interrupts.clone(),
+        files: limited::opened,
     };
     let finished = run_scenario(scenario, &options);
     shown.close();

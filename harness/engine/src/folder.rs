@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 use firedrill_core::cluster::NodeName;
@@ -155,17 +156,24 @@ pub fn manifest(folder: &Path) -> Result<Manifest, FolderError> {
     Ok(manifest)
 }
 
-/// Reads a recorded repeat; the second value says what was torn, if anything.
-pub fn recorded(folder: &Path) -> Result<(Recorded, Finals, Vec<String>), FolderError> {
+/// The bytes of a file, for as long as they are wanted: read, or mapped by who can.
+pub type Opened = Box<dyn Deref<Target = [u8]>>;
+
+/// How files of a folder that may be large are opened.
+pub type Open = fn(&Path) -> io::Result<Opened>;
+
+/// Reads a recorded repeat, its history as `open` opens it; the third value says what was torn, if anything.
+pub fn recorded(folder: &Path, open: Open) -> Result<(Recorded, Finals, Vec<String>), FolderError> {
     let manifest = manifest(folder)?;
     let mut torn = Vec::new();
     let path = folder.join(HISTORY_FILE);
     let bytes =
-        fs::read(&path).map_err(|source| FolderError::Io { path: path.clone(), doing: "cannot be read", source })?;
+        open(&path).map_err(|source| FolderError::Io { path: path.clone(), doing: "cannot be read", source })?;
     let history = codec::decode(&bytes)
         .map_err(|error| FolderError::Unreadable { path: path.clone(), reason: error.to_string() })?;
     torn.extend(history.torn.map(|what| format!("{HISTORY_FILE}: {what}")));
-    let (events, torn_events) = read_events(&folder.join(EVENTS_FILE))?;
+    drop(bytes);
+    let (events, torn_events) = read_events(&folder.join(EVENTS_FILE), open)?;
     torn.extend(torn_events);
     let finals_path = folder.join(FINALS_FILE);
     let finals: Finals = if finals_path.exists() { read_json(&finals_path)? } else { Finals::default() };
@@ -179,9 +187,9 @@ pub fn recorded(folder: &Path) -> Result<(Recorded, Finals, Vec<String>), Folder
     Ok((recorded, finals, torn))
 }
 
-fn read_events(path: &Path) -> Result<(Vec<Stamped>, Option<String>), FolderError> {
+fn read_events(path: &Path, open: Open) -> Result<(Vec<Stamped>, Option<String>), FolderError> {
     let bytes =
-        fs::read(path).map_err(|source| FolderError::Io { path: path.to_owned(), doing: "cannot be read", source })?;
+        open(path).map_err(|source| FolderError::Io { path: path.to_owned(), doing: "cannot be read", source })?;
     let mut events = Vec::new();
     let lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
     for (number, line) in lines.iter().enumerate() {

@@ -44,6 +44,8 @@ pub struct RunOptions {
     pub observer: Arc<dyn Observer>,
     /// Asks the run to stop.
     pub interrupts: Interrupts,
+    /// How what was recorded is read again.
+    pub files: folder::Open,
 }
 
 /// Why a scenario could not be run at all. Nothing was touched.
@@ -193,7 +195,7 @@ impl SuitePlan<'_> {
         });
         self.options.observer.show(&Progress::Mechanisms(mechanisms.to_vec()));
         let lost = self.live(&folder, &run_id, seed)?;
-        let (recorded, finals, mut torn) = folder::recorded(&folder)?;
+        let (recorded, finals, mut torn) = folder::recorded(&folder, self.options.files)?;
         torn.extend(lost);
         let seconds = Duration::from_nanos(Wall::now().unix_nanos.saturating_sub(started.unix_nanos)).as_secs_f64();
         let record = verdict::run(self.scenario, &manifest, seconds, &recorded, &torn);
@@ -321,13 +323,13 @@ fn ask_environment() -> BTreeMap<String, String> {
 }
 
 /// Judges a recorded run again: every repeat in its folder.
-pub fn judge_again(scenario: &Arc<Scenario>, folder: &Path) -> Result<ScenarioRecord, RunError> {
+pub fn judge_again(scenario: &Arc<Scenario>, folder: &Path, files: folder::Open) -> Result<ScenarioRecord, RunError> {
     let mut runs = Vec::new();
     let mut first: Option<(Manifest, BTreeMap<String, String>)> = None;
     let mut seconds = 0.0;
     for repeat in folder::repeats(folder)? {
         let manifest = folder::manifest(&repeat)?;
-        let (recorded, finals, torn) = folder::recorded(&repeat)?;
+        let (recorded, finals, torn) = folder::recorded(&repeat, files)?;
         let last = recorded.events.last().map(|stamped| stamped.at).unwrap_or_default();
         let took = Duration::from_nanos(last.as_nanos()).as_secs_f64();
         seconds += took;

@@ -1,7 +1,7 @@
 //! The calls of a history as every model here reads them.
 
 use super::Ended;
-use crate::history::{self, Kind, Loaded, Process, RawOp, Value};
+use crate::history::{self, Kind, Loaded, Process, RawOp, Unloaded, Value};
 use crate::limits::Watch;
 
 /// What became of a call.
@@ -52,7 +52,10 @@ pub(super) struct Calls<'a> {
 impl<'a> Calls<'a> {
     pub(super) fn read(history: &'a Loaded, watch: &mut Watch<'_>) -> Result<Self, Ended> {
         watch.ask()?;
-        let pairs = history::calls(history).map_err(|error| Ended::Refused(error.into()))?;
+        let pairs = history::calls_within(history, watch).map_err(|unread| match unread {
+            Unloaded::Mistake(error) => Ended::Refused(error.into()),
+            Unloaded::Stopped(stop) => Ended::Stopped(stop),
+        })?;
         let mut all = Vec::with_capacity(pairs.len());
         for pair in pairs {
             watch.spend(1)?;

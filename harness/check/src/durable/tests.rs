@@ -225,7 +225,7 @@ fn nothing_to_look_at_and_other_operations_are_told_apart() {
         let alien = load(b"{:process 0 :type :ok :f :dance :value [1 2 3]}").unwrap();
         let refused = check(&alien, *model, &Options::default(), &mut Watch::unlimited());
         assert!(matches!(refused, Err(Refusal::Operation { .. })), "{model:?}");
-        let stop = Watch::new(&|| Some(Stop::Time));
+        let stop = Watch::new(&|_| Some(Stop::Time));
         let report = check(&alien, *model, &Options::default(), &mut { stop }).unwrap();
         assert_eq!(report.verdict, Verdict::Unknown(Stop::Time));
     }

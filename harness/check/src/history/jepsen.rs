@@ -62,6 +62,23 @@ pub(super) fn read_into(text: &str, sink: &mut impl Sink) -> Result<Format, Mist
     })
 }
 
+/// The format of a text that begins so, if it is one of these.
+pub(super) fn format_of(beginning: &str) -> Option<Format> {
+    let inside = beginning.trim_start().trim_start_matches(['[', '(']).trim_start();
+    if !inside.starts_with('{') {
+        return None;
+    }
+    let mut reader = Reader::new(inside, dialect(inside));
+    let mut ops = Ops { names: Names::default(), text: inside, counted: 0, line: 1, keyed: false };
+    // Whatever is wrong with the first operation is told by who reads them all.
+    let is_keyed = ops.operation(&mut reader).is_ok() && ops.keyed;
+    Some(match dialect(inside) {
+        Dialect::Json => Format::JepsenJson,
+        Dialect::Edn if is_keyed => Format::PorcupineKv,
+        Dialect::Edn => Format::JepsenEdn,
+    })
+}
+
 /// JSON when the first key is in quotes.
 fn dialect(text: &str) -> Dialect {
     let inside = text.trim_start().strip_prefix('{').map(str::trim_start);

@@ -26,8 +26,9 @@ use packed::Sink;
 
 pub(crate) use accesses::{format as access_format, scan as scan_accesses};
 pub use edn::{parse_edn, parse_json};
-pub use export::{to_edn, to_json_lines};
+pub use export::{edn_line, json_line, to_edn, to_json_lines};
 pub use packed::Packed;
+pub(crate) use pair::calls_within;
 pub use pair::{Call, calls};
 pub(crate) use plume::{Access, INITIAL};
 pub use recorded::{Form, add_final_reads, from_calls};
@@ -186,10 +187,24 @@ pub enum Unloaded {
     Stopped(Stop),
 }
 
+impl From<Stop> for Unloaded {
+    fn from(stop: Stop) -> Self {
+        Self::Stopped(stop)
+    }
+}
+
 impl From<ImportError> for Unloaded {
     fn from(error: ImportError) -> Self {
         Self::Mistake(error)
     }
+}
+
+/// The format of a text that begins so, if it is any.
+pub fn format_of(beginning: &str) -> Option<Format> {
+    if porcupine::is_log(beginning) {
+        return Some(Format::PorcupineLog);
+    }
+    accesses::format(beginning).or_else(|| jepsen::format_of(beginning))
 }
 
 /// Reads a history in whatever format it is.
@@ -211,8 +226,13 @@ fn unlimited<T>(read: Result<T, Unloaded>) -> Result<T, ImportError> {
 
 /// [`load`] that asks whether a limit was reached, again and again while it reads.
 pub fn load_within(bytes: &[u8], watch: &mut Watch<'_>) -> Result<Loaded, Unloaded> {
-    watch.ask().map_err(Unloaded::Stopped)?;
-    let text = utf8(bytes)?;
+    watch.ask()?;
+    load_text_within(utf8(bytes)?, watch)
+}
+
+/// [`load_within`] for who knows that it is text.
+pub fn load_text_within(text: &str, watch: &mut Watch<'_>) -> Result<Loaded, Unloaded> {
+    watch.ask()?;
     let mut watched = Watched { sink: Vec::new(), watch, stop: None };
     let read = match accesses::format(text) {
         Some(format) => accesses::read(text, format, &mut watched).map(|()| format),
@@ -226,12 +246,17 @@ pub fn load_within(bytes: &[u8], watch: &mut Watch<'_>) -> Result<Loaded, Unload
 
 /// [`load_packed`] that asks whether a limit was reached, again and again while it reads.
 pub fn load_packed_within(bytes: &[u8], watch: &mut Watch<'_>) -> Result<Packed, Unloaded> {
-    watch.ask().map_err(Unloaded::Stopped)?;
-    let text = utf8(bytes)?;
+    watch.ask()?;
+    load_packed_text_within(utf8(bytes)?, watch)
+}
+
+/// [`load_packed_within`] for who knows that it is text.
+pub fn load_packed_text_within(text: &str, watch: &mut Watch<'_>) -> Result<Packed, Unloaded> {
+    watch.ask()?;
     if accesses::format(text).is_some() || porcupine::is_log(text) {
-        return load_within(bytes, watch).map(|history| Packed::from(&history));
+        return load_text_within(text, watch).map(|history| Packed::from(&history));
     }
-    let mut watched = Watched { sink: packed::Packing::new(bytes.len()), watch, stop: None };
+    let mut watched = Watched { sink: packed::Packing::new(text.len()), watch, stop: None };
     let format = jepsen::read_into(text, &mut watched).map_err(|mistake| mistake.place(text))?;
     let Watched { sink, stop, .. } = watched;
     stop.map_or_else(|| Ok(sink.finish(format)), |stop| Err(Unloaded::Stopped(stop)))

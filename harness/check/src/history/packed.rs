@@ -7,8 +7,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::pair::{Pair, pair};
-use super::{Format, ImportError, Kind, Loaded, Names, Process, RawOp};
+use super::{Format, Kind, Loaded, Names, Process, RawOp, Unloaded};
 use crate::hash::FastMap;
+use crate::limits::Watch;
 
 pub(crate) use tape::View;
 
@@ -100,13 +101,13 @@ impl Packed {
     }
 
     /// The calls of clients, in the order in which they begin.
-    pub(crate) fn pairs(&self) -> Result<Vec<Pair>, ImportError> {
+    pub(crate) fn pairs(&self, watch: &mut Watch<'_>) -> Result<Vec<Pair>, Unloaded> {
         let is_client: Vec<bool> = self.processes.iter().map(|process| matches!(process, Process::Client(_))).collect();
         let events = self.events.iter().enumerate().filter_map(|(place, event)| {
             let process = usize::try_from(event.process).ok()?;
             is_client.get(process)?.then_some((place, process, event.kind, event.name))
         });
-        pair(events, |place| self.op(place))
+        pair(events, |place| self.op(place), watch)
     }
 }
 

@@ -1,7 +1,8 @@
 //! Which completion belongs to which invocation.
 
-use super::{ImportError, Kind, Loaded, Process, RawOp};
+use super::{ImportError, Kind, Loaded, Process, RawOp, Unloaded};
 use crate::hash::FastMap;
+use crate::limits::Watch;
 
 /// A call of a client, by the places of its events in [`Loaded::ops`]. One of both is there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,6 +49,11 @@ impl Pair {
 /// Refused, with both operations: two calls in flight for a process, a process that is used again after `info`, and a
 /// completion of an operation other than the one invoked.
 pub fn calls(history: &Loaded) -> Result<Vec<Call>, ImportError> {
+    super::unlimited(calls_within(history, &mut Watch::unlimited()))
+}
+
+/// [`calls`] that asks whether a limit was reached, again and again.
+pub(crate) fn calls_within(history: &Loaded, watch: &mut Watch<'_>) -> Result<Vec<Call>, Unloaded> {
     let mut processes: FastMap<i64, usize> = FastMap::default();
     let events = history.ops.iter().enumerate().filter_map(|(place, op)| {
         let Process::Client(process) = op.process else { return None };
@@ -55,7 +61,7 @@ pub fn calls(history: &Loaded) -> Result<Vec<Call>, ImportError> {
         let process = *processes.entry(process).or_insert(next);
         Some((place, process, op.kind, &*op.f))
     });
-    let pairs = pair(events, |place| history.ops.get(place).cloned())?;
+    let pairs = pair(events, |place| history.ops.get(place).cloned(), watch)?;
     let call = |pair: Pair| Call { invoke: (pair.begins != pair.ends).then_some(pair.begins()), complete: pair.ends() };
     Ok(pairs.into_iter().map(call).collect())
 }
@@ -64,13 +70,15 @@ pub fn calls(history: &Loaded) -> Result<Vec<Call>, ImportError> {
 pub(super) fn pair<F: PartialEq>(
     events: impl Iterator<Item = (usize, usize, Kind, F)>,
     op: impl Fn(usize) -> Option<RawOp>,
-) -> Result<Vec<Pair>, ImportError> {
+    watch: &mut Watch<'_>,
+) -> Result<Vec<Pair>, Unloaded> {
     let mut pairs: Vec<Pair> = Vec::with_capacity(events.size_hint().1.unwrap_or_default() / 2 + 1);
     let mut processes: Vec<Last<F>> = Vec::new();
     for (place, process, kind, f) in events {
+        watch.spend(1)?;
         let Some(number) = u32::try_from(place).ok().filter(|number| *number < MOST) else {
             let expected = format!("at most {MOST} events");
-            return Err(ImportError { line: op(place).map_or(1, |op| op.line), column: 1, expected });
+            return Err(ImportError { line: op(place).map_or(1, |op| op.line), column: 1, expected }.into());
         };
         if process >= processes.len() {
             processes.resize_with(process + 1, || Last::Idle);
@@ -78,16 +86,16 @@ pub(super) fn pair<F: PartialEq>(
         let Some(last) = processes.get_mut(process) else { continue };
         let next = match (&*last, kind) {
             (Last::Retired(before), _) => {
-                return Err(refusal("no operation of a process after its :info", op(*before), op(place)));
+                return Err(refusal("no operation of a process after its :info", op(*before), op(place)).into());
             }
             (Last::InFlight(call, of), _) => {
                 let Some(pair) = pairs.get_mut(*call) else { continue };
                 if kind == Kind::Invoke {
-                    return Err(refusal("one operation in flight for a process", op(pair.begins()), op(place)));
+                    return Err(refusal("one operation in flight for a process", op(pair.begins()), op(place)).into());
                 }
                 if *of != f {
                     let expected = "a completion of the operation that was invoked";
-                    return Err(refusal(expected, op(pair.begins()), op(place)));
+                    return Err(refusal(expected, op(pair.begins()), op(place)).into());
                 }
                 pair.ends = number;
                 after(kind, place)

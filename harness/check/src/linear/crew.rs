@@ -28,7 +28,7 @@ pub(super) fn decide_all(mut objects: Vec<Object>, values: &[Value], limits: &Li
 type First = Option<(usize, Verdict)>;
 
 pub(super) fn decide_with(objects: &mut [Object], threads: usize, values: &[Value], limits: &Limits<'_>) -> Verdict {
-    let limits = &Limits { expired: limits.expired, memory: limits.memory / threads.max(1) };
+    let limits = &Limits { exceeded: limits.exceeded, memory: limits.memory / threads.max(1) };
     // The object beyond which nothing can be said any more, because one before it is violated.
     let end = AtomicUsize::new(objects.len());
     let work: Vec<Mutex<&mut Object>> = objects.iter_mut().map(Mutex::new).collect();
@@ -74,6 +74,7 @@ mod tests {
     use super::super::{Model, models};
     use super::*;
     use crate::history::{Packed, load};
+    use crate::limits::Watch;
 
     #[test]
     fn the_verdict_does_not_depend_on_the_threads() {
@@ -89,8 +90,8 @@ mod tests {
             }
             let history = Packed::from(&load(text.as_bytes()).unwrap());
             let decided = |threads| {
-                let mut all = models::translate(&history, Model::Register, &Value::Nil, &|| false).unwrap().unwrap();
-                let limits = Limits { expired: &|| false, memory: 1 << 30 };
+                let mut all = models::translate(&history, Model::Register, &Value::Nil, &mut Watch::unlimited()).unwrap();
+                let limits = Limits { exceeded: &|_| None, memory: 1 << 30 };
                 decide_with(&mut all.objects, threads, &all.values, &limits)
             };
             let one = decided(1);

@@ -6,7 +6,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::Limits;
+use super::{Limits, Stop};
 use super::plan::{Plan, Span};
 use super::search::{self, Found};
 use super::spec::Spec;
@@ -91,7 +91,7 @@ impl Subsets<'_, '_> {
 
     /// Whether these calls alone have no order, as far as can be known soon.
     fn contradict(&mut self, kept: &[usize]) -> bool {
-        if kept.is_empty() || self.tries == 0 || self.patience == 0 || (self.limits.expired)() {
+        if kept.is_empty() || self.tries == 0 || self.patience == 0 || (self.limits.exceeded)(0).is_some() {
             return false;
         }
         self.tries -= 1;
@@ -110,8 +110,11 @@ impl Subsets<'_, '_> {
         }
         let asked = AtomicU32::new(0);
         let most = PATIENCE.min(self.patience);
-        let expired = || asked.fetch_add(1, Ordering::Relaxed) > most || (self.limits.expired)();
-        let brief = Limits { expired: &expired, memory: self.limits.memory };
+        let exceeded = |bytes| {
+            let is_late = asked.fetch_add(1, Ordering::Relaxed) > most;
+            if is_late { Some(Stop::Time) } else { (self.limits.exceeded)(bytes) }
+        };
+        let brief = Limits { exceeded: &exceeded, memory: self.limits.memory };
         let found = search::search(&Plan::new(&freed), self.spec, &brief);
         self.patience = self.patience.saturating_sub(asked.load(Ordering::Relaxed));
         matches!(found, Found::NoOrder { .. })

@@ -27,7 +27,8 @@ use std::fmt;
 use thiserror::Error;
 
 use crate::history::{ImportError, Packed, Value};
-use models::{Object, Translated};
+use crate::limits::{Exceeded, Watch};
+use models::{Object, Translated, Untranslated};
 use plan::Plan;
 use search::Found;
 use unique::Decided;
@@ -95,8 +96,9 @@ impl Model {
 
 /// How far a search may go.
 pub struct Limits<'a> {
-    /// Whether its time is up. Asked often.
-    pub expired: &'a (dyn Fn() -> bool + Sync),
+    /// Whether a limit was reached, or would be if so many bytes more were held. Asked often, also by several threads, so that
+    /// the memory of the process should not be looked at every time.
+    pub exceeded: Exceeded<'a>,
     /// Bytes the search may hold, beside the history.
     pub memory: usize,
 }
@@ -203,8 +205,10 @@ pub enum Refusal {
 /// Decides a history. `initial` is nil where nothing else is known. Objects are decided on as many threads as there are
 /// cores; what is said does not depend on them.
 pub fn check(history: &Packed, model: Model, initial: &Value, limits: &Limits<'_>) -> Result<Report, Refusal> {
-    let Some(translated) = models::translate(history, model, initial, limits.expired)? else {
-        return Ok(nothing_read(Stop::Time));
+    let translated = match models::translate(history, model, initial, &mut Watch::new(limits.exceeded)) {
+        Ok(translated) => translated,
+        Err(Untranslated::Refused(refusal)) => return Err(refusal),
+        Err(Untranslated::Stopped(stop)) => return Ok(nothing_read(stop)),
     };
     let Translated { recorded, objects, values } = translated;
     let calls = objects.iter().map(|object| object.spans.len()).sum();
@@ -220,8 +224,8 @@ pub fn nothing_read(why: Stop) -> Report {
 
 fn decide(object: &mut Object, values: &[Value], limits: &Limits<'_>) -> Verdict {
     let unknown = |why| Verdict::Unknown { why, verified: 0, of: object.completed(), key: object.key.clone() };
-    if (limits.expired)() {
-        return unknown(Stop::Time);
+    if let Some(stop) = (limits.exceeded)(0) {
+        return unknown(stop);
     }
     if unique::bytes(&object.spans) > limits.memory {
         return unknown(Stop::Memory);

@@ -5,9 +5,10 @@ use std::collections::hash_map::Entry;
 use super::plan::Span;
 use super::spec::{Op, Spec, State};
 use super::translation::Translation;
-use super::{Model, Refusal};
+use super::{Model, Refusal, Stop};
 use crate::hash::FastMap;
-use crate::history::{Event, Kind, Packed, Pair, Process, Value, View};
+use crate::history::{Event, Kind, Packed, Pair, Process, Unloaded, Value, View};
+use crate::limits::Watch;
 
 /// One independent object and the calls on it.
 #[derive(Debug)]
@@ -47,27 +48,53 @@ pub(super) struct Done<'a> {
     pub(super) refused: bool,
 }
 
-/// So many calls are read between two questions for the time.
-const CALLS: usize = 1 << 14;
+/// Why there are no objects.
+#[derive(Debug)]
+pub(super) enum Untranslated {
+    Refused(Refusal),
+    Stopped(Stop),
+}
 
-/// Reads every call, unless the time is up before. The initial value is checked even when there is none.
+impl From<Refusal> for Untranslated {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<Stop> for Untranslated {
+    fn from(stop: Stop) -> Self {
+        Self::Stopped(stop)
+    }
+}
+
+impl From<Unloaded> for Untranslated {
+    fn from(unloaded: Unloaded) -> Self {
+        match unloaded {
+            Unloaded::Mistake(error) => Self::Refused(error.into()),
+            Unloaded::Stopped(stop) => Self::Stopped(stop),
+        }
+    }
+}
+
+/// Steps of a [`Watch`] for one call.
+const STEPS: usize = 2;
+
+/// Reads every call, unless a limit is reached before. The initial value is checked even when there is none.
 pub(super) fn translate(
     history: &Packed,
     model: Model,
     initial: &Value,
-    expired: &dyn Fn() -> bool,
-) -> Result<Option<Translated>, Refusal> {
-    let calls = history.pairs()?;
+    watch: &mut Watch<'_>,
+) -> Result<Translated, Untranslated> {
+    let calls = history.pairs(watch)?;
     let keyed = is_keyed(history, model, &calls);
-    let mut translation = Translation::new(history, model, initial, keyed);
+    let mut translation = Translation::new(history, model, initial, keyed, watch)?;
     let first = translation.initial(initial)?;
     let mut objects: Vec<Building> = Vec::new();
     let mut places: FastMap<u32, usize> = FastMap::default();
     let one = if keyed { 0 } else { calls.len() };
-    for (number, call) in calls.iter().enumerate() {
-        if number % CALLS == 0 && expired() {
-            return Ok(None);
-        }
+    for call in &calls {
+        watch.spend(STEPS)?;
         let Some(asked) = history.event(call.begins()) else { continue };
         let result = call.ends().and_then(|place| history.event(place));
         let result = match result.map(|result| result.kind) {
@@ -92,12 +119,15 @@ pub(super) fn translate(
                 objects.push(Building::new(key, one));
             }
             if let Some(object) = objects.get_mut(place) {
-                object.add(op, call.begins(), ends);
+                object.add(op, call.begins(), ends, watch)?;
+            }
+            if translation.growth() > 0 {
+                watch.ask_for(translation.growth())?;
             }
         }
     }
     let objects = objects.into_iter().map(|building| building.object(first.clone())).collect();
-    Ok(Some(Translated { recorded: calls.len(), objects, values: translation.values }))
+    Ok(Translated { recorded: calls.len(), objects, values: translation.values })
 }
 
 /// The key of a call, if objects have keys, and the call beside it; nothing when it has none.
@@ -121,6 +151,9 @@ fn done<'a>(
     Some((key, Done { f, process, asked: inner.value(), result: told, refused }))
 }
 
+/// Maps of more operations than these do not grow without asking.
+const LARGE: usize = 1 << 16;
+
 /// The calls of one object, each operation once.
 struct Building<'a> {
     key: Option<View<'a>>,
@@ -134,8 +167,11 @@ impl<'a> Building<'a> {
         Self { key, ops: Vec::new(), numbers: FastMap::default(), spans: Vec::with_capacity(calls) }
     }
 
-    fn add(&mut self, op: Op, begins: usize, ends: Option<usize>) {
+    fn add(&mut self, op: Op, begins: usize, ends: Option<usize>, watch: &mut Watch<'_>) -> Result<(), Stop> {
         let next = self.ops.len();
+        if next >= LARGE && self.numbers.len() == self.numbers.capacity() {
+            watch.ask_for(2 * self.numbers.capacity() * size_of::<(Op, usize)>())?;
+        }
         let number = match self.numbers.entry(op) {
             Entry::Occupied(known) => *known.get(),
             Entry::Vacant(new) => {
@@ -144,6 +180,7 @@ impl<'a> Building<'a> {
             }
         };
         self.spans.push(Span { begins, ends, op: number });
+        Ok(())
     }
 
     fn object(self, initial: State) -> Object {

@@ -114,8 +114,8 @@ impl Search<'_, '_> {
         if !self.steps.is_multiple_of(512) {
             return None;
         }
-        if (self.limits.expired)() {
-            return Some(Stop::Time);
+        if let Some(stop) = (self.limits.exceeded)(0) {
+            return Some(stop);
         }
         let bytes = configs.bytes() + self.spec.bytes + self.plan.bytes() + self.other_bytes;
         (bytes > self.limits.memory).then_some(Stop::Memory)

@@ -7,7 +7,7 @@ use super::models::Object;
 use super::plan::Plan;
 use super::search::{self, Found};
 use super::spec::State;
-use super::{Counterexample, Limits, minimal, unique};
+use super::{Counterexample, Limits, Stop, minimal, unique};
 use crate::history::{Kind, Packed, Value};
 
 /// Calls shown that ended before.
@@ -45,8 +45,11 @@ pub(super) fn different(object: &mut Object, why: Vec<usize>, values: &[Value], 
 /// With less time than there may be.
 fn briefly<T>(limits: &Limits<'_>, search: impl FnOnce(&Limits<'_>) -> T) -> T {
     let asked = AtomicU32::new(0);
-    let expired = || asked.fetch_add(1, Ordering::Relaxed) > PATIENCE || (limits.expired)();
-    search(&Limits { expired: &expired, memory: limits.memory })
+    let exceeded = |bytes| {
+        let is_late = asked.fetch_add(1, Ordering::Relaxed) > PATIENCE;
+        if is_late { Some(Stop::Time) } else { (limits.exceeded)(bytes) }
+    };
+    search(&Limits { exceeded: &exceeded, memory: limits.memory })
 }
 
 /// What is around the call of a level.

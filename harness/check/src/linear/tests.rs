@@ -9,7 +9,7 @@ use super::unique::{self, Decided};
 use super::{Limits, Stop};
 use proptest::prelude::*;
 
-const FREE: Limits<'static> = Limits { expired: &|| false, memory: 1 << 30 };
+const FREE: Limits<'static> = Limits { exceeded: &|_| None, memory: 1 << 30 };
 
 fn searched(initial: &State, ops: &[Op], spans: &[Span]) -> bool {
     let mut spec = Spec::new(initial.clone(), ops.to_vec());
@@ -250,11 +250,11 @@ fn limits_end_a_search_and_say_how_far_it_came() {
     spans.extend((0..40).map(|op| Span { begins: 10 + op, ends: Some(200 + op), op }));
     spans.push(Span { begins: 100, ends: Some(300), op: 41 });
     let plan = Plan::new(&spans);
-    let time = Limits { expired: &|| true, memory: usize::MAX };
+    let time = Limits { exceeded: &|_| Some(Stop::Time), memory: usize::MAX };
     let mut spec = Spec::new(State::Value(0), ops.clone());
     let Found::Stopped { level, why: Stop::Time } = search::search(&plan, &mut spec, &time) else { panic!("no time") };
     assert!(level >= 2, "{level}");
-    let memory = Limits { expired: &|| false, memory: 1 << 20 };
+    let memory = Limits { exceeded: &|_| None, memory: 1 << 20 };
     let mut spec = Spec::new(State::Value(0), ops);
     let Found::Stopped { level, why: Stop::Memory } = search::search(&plan, &mut spec, &memory) else {
         panic!("no memory")

@@ -8,10 +8,14 @@ use super::etcd::Store;
 use super::lock::Lock;
 use super::models::{Alien, Done};
 use super::spec::{Micro, Op, State};
-use super::{Model, Refusal, bank, etcd, lock};
+use super::{Model, Refusal, Stop, bank, etcd, lock};
 use crate::hash::FastMap;
 use crate::history::{Kind, Packed, Process, Value, View};
 use crate::intern::{Interner, at};
+use crate::limits::Watch;
+
+/// Steps of a [`Watch`] for one operation that is made a tree.
+const STEPS: usize = 16;
 
 /// What is known of a history while its operations are read.
 pub(super) struct Translation {
@@ -39,7 +43,13 @@ impl etcd::Numbers for Translation {
 }
 
 impl Translation {
-    pub(super) fn new(history: &Packed, model: Model, initial: &Value, keyed: bool) -> Self {
+    pub(super) fn new(
+        history: &Packed,
+        model: Model,
+        initial: &Value,
+        keyed: bool,
+        watch: &mut Watch<'_>,
+    ) -> Result<Self, Stop> {
         let mut translation = Self {
             model,
             nil_is_value: false,
@@ -53,17 +63,18 @@ impl Translation {
         };
         translation.number(&Value::Nil);
         translation.nil_is_value = match model {
-            Model::MultiRegister => translation.find_registers(history, initial),
+            Model::MultiRegister => translation.find_registers(history, initial, watch)?,
             Model::Bank => {
-                translation.find_accounts(history, initial);
+                translation.find_accounts(history, initial, watch)?;
                 false
             }
             Model::EtcdTxn => {
-                history.ops().for_each(|op| {
+                for op in history.ops() {
+                    watch.spend(STEPS)?;
                     etcd::keys(&op.value, |key| {
                         translation.register(key);
                     });
-                });
+                }
                 false
             }
             Model::Register
@@ -83,11 +94,16 @@ impl Translation {
                         .any(|event| event.kind == Kind::Invoke && history.name(event) == "write" && is_nil(event))
             }
         };
-        translation
+        Ok(translation)
+    }
+
+    /// Bytes of the table that is about to take the place of another, if it is large.
+    pub(super) fn growth(&self) -> usize {
+        self.whole.growth()
     }
 
     /// Numbers every register. Returns whether one begins with nil, or is made nil.
-    fn find_registers(&mut self, history: &Packed, initial: &Value) -> bool {
+    fn find_registers(&mut self, history: &Packed, initial: &Value, watch: &mut Watch<'_>) -> Result<bool, Stop> {
         let mut known = Vec::new();
         if let Value::Map(entries) = initial {
             for (key, value) in entries {
@@ -99,6 +115,7 @@ impl Translation {
         }
         let mut nil = false;
         for op in history.ops() {
+            watch.spend(STEPS)?;
             for micro in op.value.list().unwrap_or_default() {
                 if let Some([f, key, value]) = micro.list() {
                     self.register(key);
@@ -106,16 +123,18 @@ impl Translation {
                 }
             }
         }
-        nil || known.len() < self.registers.len()
+        Ok(nil || known.len() < self.registers.len())
     }
 
-    fn find_accounts(&mut self, history: &Packed, initial: &Value) {
+    fn find_accounts(&mut self, history: &Packed, initial: &Value, watch: &mut Watch<'_>) -> Result<(), Stop> {
         for value in history.ops().map(|op| op.value).chain([initial.clone()]) {
+            watch.spend(STEPS)?;
             let value = &value;
             if bank::transfer(value, |account| self.register(account)).is_none() {
                 bank::balances(value, |account| self.register(account));
             }
         }
+        Ok(())
     }
 
     fn register(&mut self, key: &Value) -> usize {

@@ -292,7 +292,7 @@ fn what_is_written_otherwise_is_left_to_the_importers() {
 fn a_limit_gives_unknown() {
     let lines: Vec<String> =
         (0..9_000).map(|n| format!("{{:process 0 :type :ok :f :txn :value [[:append {n} 1] [:r {n} [1]]]}}")).collect();
-    let stopped = || Some(Stop::Memory);
+    let stopped = |_| Some(Stop::Memory);
     for text in [lines.join("\n"), lines.join(" ")] {
         let judged = judge(&text, Model::ListAppend, &Options::default(), &mut Watch::new(&stopped)).unwrap();
         assert_eq!((judged.report.verdict, judged.report.stopped), (Verdict::Unknown, Some(Stop::Memory)));

@@ -181,17 +181,20 @@ pub fn judge(text: &str, model: Model, options: &Options, watch: &mut Watch<'_>)
     let (read, format, events) = match scan::scan(text, model, watch) {
         Ok(Some(read)) => (Ok(read.all), read.format, read.events),
         Ok(None) => {
-            let history = match history::load_within(text.as_bytes(), watch) {
+            let history = match history::load_text_within(text, watch) {
                 Ok(history) => history,
                 Err(Unloaded::Mistake(error)) => return Err(error.into()),
-                Err(Unloaded::Stopped(stop)) => return Ok(nothing_read(stop)),
+                Err(Unloaded::Stopped(stop)) => {
+                    let format = history::format_of(text).unwrap_or(Format::JepsenEdn);
+                    return Ok(Judged { format, ..nothing_read(stop) });
+                }
             };
             let report = check_within(&history, model, options, watch)?;
             let op = |place: &usize| Some((*place, history.ops.get(*place)?.clone()));
             let ops = places(&report).iter().filter_map(op).collect();
             return Ok(Judged { report, format: history.format, events: history.ops.len(), ops });
         }
-        Err(unread) => (Err(unread), Format::JepsenJson, 0),
+        Err(unread) => (Err(unread), history::format_of(text).unwrap_or(Format::JepsenEdn), 0),
     };
     let report = conclude(read, format.has_realtime(), model, options, watch)?;
     let mut wanted = places(&report).into_iter().peekable();

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use thiserror::Error;
 
-use crate::history::{ImportError, RawOp, Value};
+use crate::history::{ImportError, RawOp, Unloaded, Value};
 pub(super) use crate::intern::NONE;
 use crate::intern::{Interner, Kept, at, id};
 use crate::limits::{Stop, Watch};
@@ -126,6 +126,15 @@ impl From<ImportError> for Unread {
     }
 }
 
+impl From<Unloaded> for Unread {
+    fn from(unloaded: Unloaded) -> Self {
+        match unloaded {
+            Unloaded::Mistake(error) => error.into(),
+            Unloaded::Stopped(stop) => Self::Stopped(stop),
+        }
+    }
+}
+
 impl From<Stop> for Unread {
     fn from(stop: Stop) -> Self {
         Self::Stopped(stop)
@@ -146,6 +155,12 @@ pub(super) struct Transactions {
 }
 
 impl Transactions {
+    /// Asks before a large table is made in place of another.
+    pub(super) fn room(&self, watch: &mut Watch<'_>) -> Result<(), Stop> {
+        let bytes = self.key_ids.growth() + self.version_ids.growth();
+        if bytes > 0 { watch.ask_for(bytes) } else { Ok(()) }
+    }
+
     pub(super) fn key(&mut self, key: &Value) -> u32 {
         let (number, name, is_new) = self.key_ids.any(0, key);
         self.new_key(is_new, name);

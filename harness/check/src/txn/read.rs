@@ -2,7 +2,7 @@
 
 use super::Model;
 use super::ops::{Mop, NONE, Outcome, Transactions, Txn, TxnError, Unread};
-use crate::history::{Kind, Loaded, Process, RawOp, Value, calls};
+use crate::history::{Kind, Loaded, Process, RawOp, Value, calls_within};
 use crate::intern::id;
 use crate::limits::Watch;
 
@@ -10,7 +10,7 @@ impl Transactions {
     /// Reads those of a history. Reads of transactions that did not commit are not kept.
     pub(super) fn read(history: &Loaded, model: Model, watch: &mut Watch<'_>) -> Result<Self, Unread> {
         let mut all = Self::default();
-        for call in calls(history)? {
+        for call in calls_within(history, watch)? {
             let complete = call.complete.map(|place| &history.ops[place]);
             let op = match (complete, call.invoke) {
                 (Some(op), None) => op,
@@ -26,6 +26,7 @@ impl Transactions {
             let first = id(all.mops.len());
             let items = op.value.list().ok_or_else(|| TxnError::shape(op, "a list of micro-operations", &op.value))?;
             watch.spend(items.len() + 1)?;
+            all.room(watch)?;
             for item in items {
                 all.mop(op, item, model, outcome)?;
             }

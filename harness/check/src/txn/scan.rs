@@ -39,6 +39,7 @@ pub(super) fn scan(text: &str, model: Model, watch: &mut Watch<'_>) -> Result<Op
     }
     while scan.peek() == Some(b'{') && is_vector == (scan.brackets == 1) {
         watch.spend(4)?;
+        scan.all.room(watch)?;
         let Some(event) = scan.event() else { return Ok(None) };
         if scan.end(event)?.is_none() {
             return Ok(None);

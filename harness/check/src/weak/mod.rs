@@ -48,7 +48,7 @@ pub use report::{Anomaly, Report, Shown, Verdict, Witness};
 pub fn judge(text: &str, levels: &[Level], watch: &mut Watch<'_>) -> Result<Report, TxnError> {
     match history::access_format(text) {
         Some(format) => conclude(Registers::scan(text, format, watch), levels, watch),
-        None => match history::load_within(text.as_bytes(), watch) {
+        None => match history::load_text_within(text, watch) {
             Ok(history) => check(&history, levels, watch),
             Err(Unloaded::Mistake(error)) => Err(error.into()),
             Err(Unloaded::Stopped(stop)) => Ok(nothing_read(stop)),

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::history::{Access, Format, INITIAL, Kind, Loaded, Process, RawOp, Value, calls, scan_accesses};
+use crate::history::{Access, Format, INITIAL, Kind, Loaded, Process, RawOp, Unloaded, Value, calls_within, scan_accesses};
 use crate::intern::{Interner, Kept, NONE, at, id};
 use crate::limits::{Stop, Watch};
 use crate::txn::TxnError;
@@ -109,6 +109,15 @@ impl From<TxnError> for Unread {
     }
 }
 
+impl From<Unloaded> for Unread {
+    fn from(unloaded: Unloaded) -> Self {
+        match unloaded {
+            Unloaded::Mistake(error) => Self::Mistake(TxnError::Calls(error)),
+            Unloaded::Stopped(stop) => Self::Stopped(stop),
+        }
+    }
+}
+
 impl From<Stop> for Unread {
     fn from(stop: Stop) -> Self {
         Self::Stopped(stop)
@@ -125,7 +134,7 @@ impl Registers {
         let mut last = None;
         let mut stopped = None;
         scan_accesses(text, format, |access| {
-            if let Err(stop) = watch.spend(1) {
+            if let Err(stop) = watch.spend(1).and_then(|()| all.room(watch)) {
                 stopped = Some(stop);
                 return false;
             }
@@ -163,7 +172,7 @@ impl Registers {
     /// Those of a history of `[:w key value]` and `[:r key value]`.
     pub(super) fn read(history: &Loaded, watch: &mut Watch<'_>) -> Result<Self, Unread> {
         let mut all = Self { has_realtime: history.format.has_realtime(), ..Self::default() };
-        for call in calls(history).map_err(TxnError::Calls)? {
+        for call in calls_within(history, watch)? {
             watch.spend(1)?;
             let complete = call.complete.and_then(|place| history.ops.get(place));
             let invoke = call.invoke.and_then(|place| history.ops.get(place));
@@ -221,6 +230,12 @@ impl Registers {
         if access.is_write {
             self.versions[at(version)].flags |= INITIALLY;
         }
+    }
+
+    /// Asks before a large table is made in place of another.
+    fn room(&self, watch: &mut Watch<'_>) -> Result<(), Stop> {
+        let bytes = self.key_ids.growth() + self.version_ids.growth();
+        if bytes > 0 { watch.ask_for(bytes) } else { Ok(()) }
     }
 
     fn session(&mut self, name: i64) -> u32 {

@@ -93,7 +93,7 @@ fn awdit_text_is_the_same_history() {
 
 #[test]
 fn limits_are_kept() {
-    let stopped = || Some(Stop::Time);
+    let stopped = |_| Some(Stop::Time);
     let text: String = (0..20_000).fold(String::new(), |mut text, number| {
         writeln!(text, "w(1,{number},0,{number})").unwrap();
         text

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use firedrill_check::history::{self, Value};
-use firedrill_check::linear::{self, Limits, Model, Verdict};
+use firedrill_check::linear::{self, Limits, Model, Stop, Verdict};
 
 /// A generator of numbers (Knuth's MMIX constants).
 struct Draw(u64);
@@ -219,8 +219,8 @@ fn planted_violations_are_found_and_nothing_else_is() {
             let violated = violated && text.contains(":process 9999");
             let history = history::load_packed(text.as_bytes()).unwrap();
             let looks = AtomicU32::new(0);
-            let expired = || looks.fetch_add(1, Ordering::Relaxed) > 2000;
-            let limits = Limits { expired: &expired, memory: 256 << 20 };
+            let exceeded = |_| (looks.fetch_add(1, Ordering::Relaxed) > 2000).then_some(Stop::Time);
+            let limits = Limits { exceeded: &exceeded, memory: 256 << 20 };
             let initial = if matches!(model, Model::Register | Model::CasRegister) {
                 Value::Int(0)
             } else if *model == Model::MultiRegister {

@@ -2,12 +2,15 @@
 //! A simulated run is over in milliseconds of wall time, so it is interrupted from within: by an observer.
 
 use std::fs;
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use firedrill_core::event::{Event, Phase};
 use firedrill_core::record::ScenarioRecord;
 use firedrill_core::verdict::Verdict;
+use firedrill_engine::folder::Opened;
 use firedrill_engine::interrupt::Interrupts;
 use firedrill_engine::observe::{Observer, Progress};
 use firedrill_engine::suite::judge_again;
@@ -118,6 +121,10 @@ fn registries() -> Registries {
     }
 }
 
+fn plainly(path: &Path) -> io::Result<Opened> {
+    fs::read(path).map(|bytes| -> Opened { Box::new(bytes) })
+}
+
 /// Runs the scenario `repeat` times; `happening` is what its observer does with the interrupts. Whatever verdict comes
 /// of it, judging the folder again must come to the same.
 fn run(repeat: u32, happening: impl Fn(Interrupts) -> Arc<dyn Observer>) -> Ran {
@@ -133,9 +140,10 @@ fn run(repeat: u32, happening: impl Fn(Interrupts) -> Arc<dyn Observer>) -> Ran 
         flags: String::new(),
         observer: happening(interrupts.clone()),
         interrupts: interrupts.clone(),
+        files: plainly,
     };
     let finished = run_scenario(&scenario, &options).unwrap();
-    let again = judge_again(&scenario, &finished.folder).unwrap();
+    let again = judge_again(&scenario, &finished.folder, plainly).unwrap();
     assert_eq!(again.verdict, finished.record.verdict, "the folder tells another story than the run");
     let events = fs::read_to_string(finished.folder.join("1/events.jsonl")).unwrap();
     let journals = fs::read_dir(options.state.join("journal")).unwrap().count();
