@@ -11,8 +11,8 @@ use std::fs::File;
 use std::io;
 use std::ops::Deref;
 use std::ptr::NonNull;
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use nix::errno::Errno;

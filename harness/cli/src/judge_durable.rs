@@ -67,9 +67,7 @@ pub(crate) fn judge(args: &JudgeArgs, model: Model, limited: &Limited<'_>) -> Re
                 .map_err(|error| judge_file::unreadable(args).because(&error))?;
             (report, history)
         }
-        Err(stop) => {
-            (durable::nothing_read(stop), Loaded { format: limited.format(), ops: Vec::new() })
-        }
+        Err(stop) => (durable::nothing_read(stop), Loaded { format: limited.format(), ops: Vec::new() }),
     };
     let took = limited.took();
     let format = events.format.to_string();

@@ -51,7 +51,8 @@ fn export(args: &JudgeArgs, model: &str, path: &Path, limited: &Limited<'_>) -> 
     };
     let stopped = |stop| {
         let help = "give it more with --limit-time and --limit-memory, or judge without --export";
-        Failure::new(exit::INVALID, format!("{} was reached before {} was written", limit(stop), path.display())).help(help)
+        Failure::new(exit::INVALID, format!("{} was reached before {} was written", limit(stop), path.display()))
+            .help(help)
     };
     let history = if !args.run.is_dir() {
         limited.load(history::load_text_within)?.map_err(stopped)?
@@ -94,7 +95,8 @@ fn read(limited: &Limited<'_>, args: &JudgeArgs, model: Model) -> Result<Result<
 /// The history of a run.
 pub(crate) fn recorded(args: &JudgeArgs, form: Form) -> Result<Loaded, Failure> {
     let folder = repeat(args)?;
-    let (recorded, ..) = folder::recorded(&folder, limited::opened).map_err(|error| unreadable(args).because(&error))?;
+    let (recorded, ..) =
+        folder::recorded(&folder, limited::opened).map_err(|error| unreadable(args).because(&error))?;
     let history = history::from_calls(&recorded.calls, form);
     if history.is_empty() && !recorded.calls.is_empty() {
         let help = "its workload has other operations: a ledger is a set; the other models are for registers, lists and accounts";
@@ -105,7 +107,8 @@ pub(crate) fn recorded(args: &JudgeArgs, form: Form) -> Result<Loaded, Failure> 
 
 /// What each node held at the end of a run.
 pub(crate) fn final_reads(args: &JudgeArgs) -> Result<Vec<FinalRead>, Failure> {
-    let (recorded, ..) = folder::recorded(&repeat(args)?, limited::opened).map_err(|error| unreadable(args).because(&error))?;
+    let (recorded, ..) =
+        folder::recorded(&repeat(args)?, limited::opened).map_err(|error| unreadable(args).because(&error))?;
     Ok(recorded.finals)
 }
 
@@ -277,7 +280,9 @@ impl Told {
                 };
                 (None, Some(found.verified), found.key.as_ref(), Some(witness))
             }
-            Verdict::Unknown { why, verified, key, .. } => (Some(limit_name(*why)), Some(*verified), key.as_ref(), None),
+            Verdict::Unknown { why, verified, key, .. } => {
+                (Some(limit_name(*why)), Some(*verified), key.as_ref(), None)
+            }
         };
         Self {
             verdict: name(&report.verdict),

@@ -6,11 +6,11 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::{Limits, Stop};
 use super::plan::{Plan, Span};
 use super::search::{self, Found};
 use super::spec::Spec;
 use super::unique::{self, Decided};
+use super::{Limits, Stop};
 
 /// How many subsets are tried at most, and how many calls are looked at for that.
 const TRIES: usize = 200;

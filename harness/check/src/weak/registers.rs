@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 
-use crate::history::{Access, Format, INITIAL, Kind, Loaded, Process, RawOp, Unloaded, Value, calls_within, scan_accesses};
+use crate::history::{
+    Access, Format, INITIAL, Kind, Loaded, Process, RawOp, Unloaded, Value, calls_within, scan_accesses,
+};
 use crate::intern::{Interner, Kept, NONE, at, id};
 use crate::limits::{Stop, Watch};
 use crate::txn::TxnError;
