@@ -237,10 +237,10 @@ mod tests {
 
     fn args(path: &Path, options: &[&str]) -> JudgeArgs {
         let words = ["firedrill", "judge", path.to_str().unwrap(), "--model", "register"];
-        match Cli::try_parse_from(words.iter().chain(options)).unwrap().verb {
-            Verb::Judge(args) => args,
-            _ => panic!("another verb"),
-        }
+        let Verb::Judge(args) = Cli::try_parse_from(words.iter().chain(options)).unwrap().verb else {
+            panic!("another verb")
+        };
+        args
     }
 
     const LINE: &str = "{\"process\":0,\"type\":\"ok\",\"f\":\"write\",\"value\":1}\n";
