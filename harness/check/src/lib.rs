@@ -26,6 +26,7 @@ mod hash;
 mod intern;
 mod isolation;
 mod linearizable;
+mod micro;
 mod no_acked_loss;
 mod no_corruption;
 mod progress;

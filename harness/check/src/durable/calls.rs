@@ -1,19 +1,10 @@
 //! The calls of a history as every model here reads them.
 
 use super::Ended;
-use crate::history::{self, Kind, Loaded, Process, RawOp, Unloaded, Value};
+use crate::history::{Loaded, RawOp, Unloaded, Value};
 use crate::limits::Watch;
-
-/// What became of a call.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Outcome {
-    /// It happened.
-    Ok,
-    /// It did not happen.
-    Failed,
-    /// It may have happened, or happen still.
-    Unknown,
-}
+pub(super) use crate::micro::Outcome;
+use crate::micro::called;
 
 /// A call of a client.
 #[derive(Clone, Copy, Debug)]
@@ -35,11 +26,11 @@ pub(super) struct Call<'a> {
 impl Call<'_> {
     /// Where it was acknowledged.
     pub(super) fn acked(&self) -> Option<usize> {
-        self.ends.filter(|_| self.outcome == Outcome::Ok)
+        self.ends.filter(|_| self.outcome == Outcome::Committed)
     }
 
     pub(super) fn has_failed(&self) -> bool {
-        self.outcome == Outcome::Failed
+        self.outcome == Outcome::Aborted
     }
 }
 
@@ -52,31 +43,24 @@ pub(super) struct Calls<'a> {
 impl<'a> Calls<'a> {
     pub(super) fn read(history: &'a Loaded, watch: &mut Watch<'_>) -> Result<Self, Ended> {
         watch.ask()?;
-        let pairs = history::calls_within(history, watch).map_err(|unread| match unread {
+        let mut all = Vec::new();
+        let calls = called(history, watch).map_err(|unread| match unread {
             Unloaded::Mistake(error) => Ended::Refused(error.into()),
             Unloaded::Stopped(stop) => Ended::Stopped(stop),
         })?;
-        let mut all = Vec::with_capacity(pairs.len());
-        for pair in pairs {
+        for call in calls {
             watch.spend(1)?;
-            let complete = pair.complete.and_then(|place| history.ops.get(place));
-            let invoke = pair.invoke.and_then(|place| history.ops.get(place));
-            let Some(op) = invoke.or(complete) else { continue };
-            let Process::Client(process) = op.process else { continue };
-            let outcome = match complete.map(|op| op.kind) {
-                Some(Kind::Ok) => Outcome::Ok,
-                Some(Kind::Fail) => Outcome::Failed,
-                Some(Kind::Info | Kind::Invoke) | None => Outcome::Unknown,
-            };
+            let answer = call.complete.filter(|_| call.outcome == Outcome::Committed);
+            let asked = call.invoke.unwrap_or(call.op);
             all.push(Call {
-                process,
-                f: &op.f,
-                asked: &op.value,
-                answered: complete.filter(|_| outcome == Outcome::Ok).map(|op| &op.value),
-                outcome,
-                begins: pair.begins(),
-                ends: pair.complete.filter(|_| outcome != Outcome::Unknown),
-                shown: pair.complete.or(pair.invoke).unwrap_or_default(),
+                process: call.process,
+                f: &asked.f,
+                asked: &asked.value,
+                answered: answer.map(|op| &op.value),
+                outcome: call.outcome,
+                begins: call.begins,
+                ends: call.ends,
+                shown: call.shown,
             });
         }
         Ok(Self { history, all })

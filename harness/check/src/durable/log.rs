@@ -148,5 +148,5 @@ fn positions(
 
 /// Whether a call may have sent.
 pub(super) fn may_be(outcome: Outcome) -> bool {
-    outcome != Outcome::Failed
+    outcome != Outcome::Aborted
 }

@@ -6,6 +6,7 @@ use super::calls::{Calls, Outcome};
 use super::{Anomaly, Asked, Ended, Findings};
 use crate::hash::FastMap;
 use crate::history::Value;
+use crate::micro::{Micro, micro};
 
 /// What somebody read: for each key of the group whether it was written.
 struct Read {
@@ -22,22 +23,23 @@ pub(super) fn check(asked: &mut Asked<'_, '_>, calls: &Calls<'_>, findings: &mut
         if !matches!(call.f, "txn" | "read" | "write") {
             return Err(asked.alien(calls.op(call.shown)));
         }
-        for micro in mops(call.asked).ok_or_else(|| asked.alien(calls.op(call.begins)))? {
-            if micro.is_write && written.insert(micro.key.clone(), (micro.value.clone(), call.outcome)).is_some() {
+        for (is_write, micro) in mops(call.asked).ok_or_else(|| asked.alien(calls.op(call.begins)))? {
+            if is_write && written.insert(micro.key.clone(), (micro.value.clone(), call.outcome)).is_some() {
                 return Err(asked.written_twice(calls.op(call.begins)));
             }
         }
     }
     for call in &calls.all {
         let Some(answer) = call.answered else { continue };
-        let mut micros = mops(answer).ok_or_else(|| asked.alien(calls.op(call.shown)))?;
-        micros.retain(|micro| !micro.is_write);
+        let micros = mops(answer).ok_or_else(|| asked.alien(calls.op(call.shown)))?;
+        let mut micros: Vec<Micro<'_>> =
+            micros.into_iter().filter(|(is_write, _)| !is_write).map(|(_, micro)| micro).collect();
         asked.watch.spend(micros.len())?;
         micros.sort_by_key(|micro| micro.key);
         for micro in micros.iter().filter(|micro| !micro.value.is_nil()) {
             let sound = written
                 .get(micro.key)
-                .is_some_and(|(value, outcome)| value == micro.value && *outcome != Outcome::Failed);
+                .is_some_and(|(value, outcome)| value == micro.value && *outcome != Outcome::Aborted);
             if !sound {
                 findings.add(Anomaly::Unexpected, &[call.shown], || {
                     format!("{} of {} was read, and nobody wrote it", micro.value, micro.key)
@@ -79,26 +81,16 @@ fn forks(asked: &mut Asked<'_, '_>, reads: &mut [Read], findings: &mut Findings)
     Ok(())
 }
 
-struct Micro<'a> {
-    is_write: bool,
-    key: &'a Value,
-    value: &'a Value,
+/// Whether it writes, the key, and the value.
+fn mops(value: &Value) -> Option<Vec<(bool, Micro<'_>)>> {
+    value.list()?.iter().map(access).collect()
 }
 
-fn mops(value: &Value) -> Option<Vec<Micro<'_>>> {
-    value.list()?.iter().map(micro).collect()
-}
-
-fn micro(item: &Value) -> Option<Micro<'_>> {
-    const NIL: &Value = &Value::Nil;
-    let (name, key, value) = match item.list()? {
-        [name, key] => (name, key, NIL),
-        [name, key, value] => (name, key, value),
-        _ => return None,
-    };
-    match name.name()? {
-        "w" | "write" => Some(Micro { is_write: true, key, value }),
-        "r" | "read" => Some(Micro { is_write: false, key, value }),
+fn access(item: &Value) -> Option<(bool, Micro<'_>)> {
+    let found = micro(item)?;
+    match found.name {
+        "w" | "write" => Some((true, found)),
+        "r" | "read" => Some((false, found)),
         _ => None,
     }
 }

@@ -74,7 +74,7 @@ impl Sets {
         let place = self.element(names, call.asked);
         let element = &mut self.elements[at(place)];
         element.begins = element.begins.or(Some(call.begins));
-        element.may_be |= call.outcome != Outcome::Failed;
+        element.may_be |= call.outcome != Outcome::Aborted;
         if let Some(acked) = call.acked().filter(|acked| element.acked.is_none_or(|first| *acked < first)) {
             (element.acked, element.acked_by) = (Some(acked), Some(number));
         }

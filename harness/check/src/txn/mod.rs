@@ -25,6 +25,7 @@ mod consistency;
 mod cycles;
 #[cfg(test)]
 mod differential;
+mod error;
 #[cfg(test)]
 mod exhaustive;
 mod findings;
@@ -45,14 +46,15 @@ use crate::limits::{Stop, Watch};
 
 pub use anomaly::{Anomaly, CycleKind, Order};
 pub use consistency::Consistency;
+pub use error::TxnError;
+pub(crate) use error::Unread;
 pub use findings::Witness;
-pub use ops::TxnError;
 
 use crate::intern::at;
 use findings::Findings;
 pub(crate) use graph::components;
 use graph::{Edges, ORDER};
-use ops::{Transactions, Unread};
+use ops::Transactions;
 
 /// What the micro-operations are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -2,56 +2,12 @@
 
 use std::ops::Range;
 
-use thiserror::Error;
-
-use crate::history::{ImportError, RawOp, Unloaded, Value};
+use super::error::TxnError;
+use crate::history::Value;
 pub(super) use crate::intern::NONE;
 use crate::intern::{Interner, Kept, at, id};
 use crate::limits::{Stop, Watch};
-
-/// Why a history is not one of transactions of this model.
-#[derive(Clone, PartialEq, Eq, Error, Debug)]
-pub enum TxnError {
-    /// The calls cannot be told apart.
-    #[error("{0}")]
-    Calls(#[from] ImportError),
-    /// Something else than a list of micro-operations of the model.
-    #[error("line {line}: expected {expected}, found {found}")]
-    Shape {
-        /// Line, from 1.
-        line: usize,
-        /// What should have been there.
-        expected: &'static str,
-        /// What was there.
-        found: String,
-    },
-    /// The model can only be checked when every write of a key has its own value.
-    #[error("line {second}: the value {value} of key {key} is written a second time, first in line {first}")]
-    WrittenTwice {
-        /// The key.
-        key: String,
-        /// The value.
-        value: String,
-        /// Line of the first write, from 1.
-        first: usize,
-        /// Line of the second write, from 1.
-        second: usize,
-    },
-}
-
-impl TxnError {
-    pub(crate) fn shape(op: &RawOp, expected: &'static str, found: &Value) -> Self {
-        Self::Shape { line: op.line, expected, found: found.to_string() }
-    }
-}
-
-/// What became of a transaction.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Outcome {
-    Committed,
-    Unknown,
-    Aborted,
-}
+pub(super) use crate::micro::Outcome;
 
 /// A transaction.
 #[derive(Clone, Debug)]
@@ -105,40 +61,6 @@ struct Key {
     /// The longest list that was read, in [`Transactions::elements`], and how much room there is.
     longest: Range<u32>,
     room: u32,
-}
-
-/// Why there are no transactions.
-#[derive(Debug)]
-pub(super) enum Unread {
-    Mistake(TxnError),
-    Stopped(Stop),
-}
-
-impl From<TxnError> for Unread {
-    fn from(error: TxnError) -> Self {
-        Self::Mistake(error)
-    }
-}
-
-impl From<ImportError> for Unread {
-    fn from(error: ImportError) -> Self {
-        Self::Mistake(TxnError::Calls(error))
-    }
-}
-
-impl From<Unloaded> for Unread {
-    fn from(unloaded: Unloaded) -> Self {
-        match unloaded {
-            Unloaded::Mistake(error) => error.into(),
-            Unloaded::Stopped(stop) => Self::Stopped(stop),
-        }
-    }
-}
-
-impl From<Stop> for Unread {
-    fn from(stop: Stop) -> Self {
-        Self::Stopped(stop)
-    }
 }
 
 /// Every transaction of a history.

@@ -1,43 +1,28 @@
 //! Transactions out of operations in any format.
 
-use super::Model;
-use super::ops::{Mop, NONE, Outcome, Transactions, Txn, TxnError, Unread};
-use crate::history::{Kind, Loaded, Process, RawOp, Value, calls_within};
-use crate::intern::id;
+use super::ops::{Mop, NONE, Outcome, Transactions, Txn};
+use super::{Model, TxnError, Unread};
+use crate::history::{Loaded, RawOp, Value};
+use crate::intern::{at, id};
 use crate::limits::Watch;
+use crate::micro::{Micro, called, micro};
 
 impl Transactions {
     /// Reads those of a history. Reads of transactions that did not commit are not kept.
     pub(super) fn read(history: &Loaded, model: Model, watch: &mut Watch<'_>) -> Result<Self, Unread> {
         let mut all = Self::default();
-        for call in calls_within(history, watch)? {
-            let complete = call.complete.map(|place| &history.ops[place]);
-            let op = match (complete, call.invoke) {
-                (Some(op), None) => op,
-                (Some(op), Some(_)) if op.kind == Kind::Ok || op.value.list().is_some() => op,
-                (_, Some(invoke)) => &history.ops[invoke],
-                (None, None) => continue,
-            };
-            let outcome = match complete.map(|op| op.kind) {
-                Some(Kind::Ok) => Outcome::Committed,
-                Some(Kind::Fail) => Outcome::Aborted,
-                Some(Kind::Info | Kind::Invoke) | None => Outcome::Unknown,
-            };
+        for call in called(history, watch)? {
+            let (process, outcome) = (call.process, call.outcome);
             let first = id(all.mops.len());
-            let items = op.value.list().ok_or_else(|| TxnError::shape(op, "a list of micro-operations", &op.value))?;
+            let items = TxnError::items(call.op)?;
             watch.spend(items.len() + 1)?;
             all.room(watch)?;
             for item in items {
-                all.mop(op, item, model, outcome)?;
+                all.mop(call.op, item, model, outcome)?;
             }
-            let ends = match outcome {
-                Outcome::Unknown => NONE,
-                Outcome::Committed | Outcome::Aborted => call.complete.map_or(NONE, id),
-            };
-            let Process::Client(process) = op.process else { continue };
-            let mops = first..id(all.mops.len());
-            all.txns.push(Txn { process, outcome, begins: id(call.begins()), ends, mops });
-            all.note_writes(|txn| history.ops[crate::intern::at(txn.begins)].line)?;
+            let (begins, ends) = (id(call.begins), call.ends.map_or(NONE, id));
+            all.txns.push(Txn { process, outcome, begins, ends, mops: first..id(all.mops.len()) });
+            all.note_writes(|txn| history.ops[at(txn.begins)].line)?;
         }
         Ok(all)
     }
@@ -48,19 +33,15 @@ impl Transactions {
             Model::RwRegister => "a micro-operation [:w key value] or [:r key value]",
         };
         let wrong = || TxnError::shape(op, expected, item);
-        let (name, key, value) = match item.list() {
-            Some([name, key, value]) => (name, key, value),
-            Some([name, key]) => (name, key, &Value::Nil),
-            Some(_) | None => return Err(wrong()),
-        };
+        let Micro { name, key, value } = micro(item).ok_or_else(wrong)?;
         let key = self.key(key);
-        let mop = match (name.name(), model) {
-            (Some("append"), Model::ListAppend) | (Some("w"), Model::RwRegister) if !value.is_nil() => {
+        let mop = match (name, model) {
+            ("append", Model::ListAppend) | ("w", Model::RwRegister) if !value.is_nil() => {
                 Mop::Write { key, version: self.version(key, value) }
             }
-            (Some("r"), _) if outcome != Outcome::Committed => return Ok(()),
-            (Some("r"), Model::RwRegister) => Mop::Read { key, version: self.version(key, value) },
-            (Some("r"), Model::ListAppend) => {
+            ("r", _) if outcome != Outcome::Committed => return Ok(()),
+            ("r", Model::RwRegister) => Mop::Read { key, version: self.version(key, value) },
+            ("r", Model::ListAppend) => {
                 let mut row = self.row(key);
                 if !value.is_nil() {
                     for element in value.list().ok_or_else(wrong)? {
@@ -70,7 +51,7 @@ impl Transactions {
                 }
                 Mop::ReadList { key, elements: self.end_row(row) }
             }
-            (Some(_) | None, _) => return Err(wrong()),
+            _ => return Err(wrong()),
         };
         self.mops.push(mop);
         Ok(())

@@ -2,8 +2,8 @@
 //! keys and values. Nothing is made of a line but the numbers that matter. Whatever is written otherwise is left to the
 //! importers, which read everything and know how to say what is wrong.
 
-use super::Model;
-use super::ops::{Mop, NONE, Outcome, Transactions, Txn, Unread};
+use super::ops::{Mop, NONE, Outcome, Transactions, Txn};
+use super::{Model, Unread};
 use crate::history::Format;
 use crate::intern::{Interner, at, id};
 use crate::limits::Watch;

@@ -33,11 +33,11 @@ mod writers;
 use crate::history::{self, Loaded, Unloaded};
 use crate::intern::at;
 use crate::limits::{Stop, Watch};
-use crate::txn::TxnError;
+use crate::txn::{TxnError, Unread};
 use graph::{Graph, Inferred};
 use reads::Access;
 use realtime::Realtime;
-use registers::{Registers, Unread};
+use registers::Registers;
 use report::Findings;
 
 pub use levels::{Axiom, Level};

@@ -2,20 +2,12 @@
 
 use std::ops::Range;
 
-use crate::history::{
-    Access, Format, INITIAL, Kind, Loaded, Process, RawOp, Unloaded, Value, calls_within, scan_accesses,
-};
+use crate::history::{Access, Format, INITIAL, Loaded, RawOp, Value, scan_accesses};
 use crate::intern::{Interner, Kept, NONE, at, id};
 use crate::limits::{Stop, Watch};
-use crate::txn::TxnError;
-
-/// What became of a transaction.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Outcome {
-    Committed,
-    Unknown,
-    Aborted,
-}
+pub(super) use crate::micro::Outcome;
+use crate::micro::{Micro, called, micro};
+use crate::txn::{TxnError, Unread};
 
 /// A transaction.
 #[derive(Clone, Debug)]
@@ -98,34 +90,6 @@ pub(super) struct Registers {
     zero_is_initial: bool,
 }
 
-/// Why there are no transactions.
-#[derive(Debug)]
-pub(super) enum Unread {
-    Mistake(TxnError),
-    Stopped(Stop),
-}
-
-impl From<TxnError> for Unread {
-    fn from(error: TxnError) -> Self {
-        Self::Mistake(error)
-    }
-}
-
-impl From<Unloaded> for Unread {
-    fn from(unloaded: Unloaded) -> Self {
-        match unloaded {
-            Unloaded::Mistake(error) => Self::Mistake(TxnError::Calls(error)),
-            Unloaded::Stopped(stop) => Self::Stopped(stop),
-        }
-    }
-}
-
-impl From<Stop> for Unread {
-    fn from(stop: Stop) -> Self {
-        Self::Stopped(stop)
-    }
-}
-
 impl Registers {
     /// Those of a text of Plume or AWDIT.
     pub(super) fn scan(text: &str, format: Format, watch: &mut Watch<'_>) -> Result<Self, Unread> {
@@ -174,31 +138,18 @@ impl Registers {
     /// Those of a history of `[:w key value]` and `[:r key value]`.
     pub(super) fn read(history: &Loaded, watch: &mut Watch<'_>) -> Result<Self, Unread> {
         let mut all = Self { has_realtime: history.format.has_realtime(), ..Self::default() };
-        for call in calls_within(history, watch)? {
-            watch.spend(1)?;
-            let complete = call.complete.and_then(|place| history.ops.get(place));
-            let invoke = call.invoke.and_then(|place| history.ops.get(place));
-            let outcome = match complete.map(|op| op.kind) {
-                Some(Kind::Ok) => Outcome::Committed,
-                Some(Kind::Fail) => Outcome::Aborted,
-                Some(Kind::Info | Kind::Invoke) | None => Outcome::Unknown,
-            };
-            let has_value = |op: &&RawOp| op.kind == Kind::Ok || invoke.is_none() || op.value.list().is_some();
-            let Some(op) = complete.filter(has_value).or(invoke) else { continue };
-            let Process::Client(process) = op.process else { continue };
+        for call in called(history, watch)? {
             let first = id(all.mops.len());
-            let items = op.value.list().ok_or_else(|| TxnError::shape(op, "a list of micro-operations", &op.value))?;
+            let items = TxnError::items(call.op)?;
+            watch.spend(items.len() + 1)?;
             for item in items {
-                all.mop(op, item, outcome)?;
+                all.mop(call.op, item, call.outcome)?;
             }
-            watch.spend(items.len())?;
-            let session = all.session(process);
-            let ends = match (outcome, call.complete) {
-                (Outcome::Committed | Outcome::Aborted, Some(place)) => id(place),
-                (Outcome::Committed | Outcome::Aborted, None) | (Outcome::Unknown, _) => NONE,
-            };
-            let (line, mops) = (id(complete.unwrap_or(op).line), first..id(all.mops.len()));
-            all.txns.push(Txn { session, outcome, line, begins: id(call.begins()), ends, mops });
+            let session = all.session(call.process);
+            let line = id(call.complete.unwrap_or(call.op).line);
+            let (begins, ends) = (id(call.begins), call.ends.map_or(NONE, id));
+            let (outcome, mops) = (call.outcome, first..id(all.mops.len()));
+            all.txns.push(Txn { session, outcome, line, begins, ends, mops });
         }
         all.finish(watch)?;
         Ok(all)
@@ -206,16 +157,12 @@ impl Registers {
 
     fn mop(&mut self, op: &RawOp, item: &Value, outcome: Outcome) -> Result<(), TxnError> {
         let wrong = || TxnError::shape(op, "a micro-operation [:w key value] or [:r key value]", item);
-        let (name, key, value) = match item.list() {
-            Some([name, key, value]) => (name, key, value),
-            Some([name, key]) => (name, key, &Value::Nil),
-            Some(_) | None => return Err(wrong()),
-        };
-        let is_write = match name.name() {
-            Some("w") if !value.is_nil() => true,
-            Some("r") if outcome != Outcome::Committed => return Ok(()),
-            Some("r") => false,
-            Some(_) | None => return Err(wrong()),
+        let Micro { name, key, value } = micro(item).ok_or_else(wrong)?;
+        let is_write = match name {
+            "w" if !value.is_nil() => true,
+            "r" if outcome != Outcome::Committed => return Ok(()),
+            "r" => false,
+            _ => return Err(wrong()),
         };
         let key = self.key(key);
         let version = self.version(key, value);
