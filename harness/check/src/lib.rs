@@ -7,6 +7,7 @@ use firedrill_core::check::CheckEntry;
 
 pub mod conclude;
 pub mod durable;
+pub mod evidence;
 pub mod faults;
 pub mod history;
 pub mod judge;
@@ -22,6 +23,7 @@ pub mod weak;
 mod bank;
 mod calls;
 mod corruption_detected;
+mod drawing;
 mod hash;
 mod intern;
 mod isolation;

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 
 use super::Counterexample;
 use super::tell::{call, describe};
+use crate::drawing::{self, escaped};
 use crate::history::{Packed, Process};
 
 const LEFT: usize = 90;
@@ -30,11 +31,7 @@ struct Bar {
 
 /// A page with the words and the picture.
 pub fn html(history: &Packed, found: &Counterexample) -> String {
-    let (words, picture) = (escaped(&describe(history, found)), svg(history, found));
-    format!(
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>not linearizable</title></head>\n\
-         <body>\n<pre>{words}</pre>\n{picture}</body></html>\n"
-    )
+    drawing::page("not linearizable", [(describe(history, found), svg(history, found))])
 }
 
 /// The picture.
@@ -54,10 +51,7 @@ pub fn svg(history: &Packed, found: &Counterexample) -> String {
     }
     let width = LEFT + (moments.len() + 1) * STEP;
     let height = TOP + rows.len() * ROW + 70;
-    let mut out = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\">\n\
-         <style>{STYLE}</style>\n<rect width=\"{width}\" height=\"{height}\" fill=\"#fff\"/>\n"
-    );
+    let mut out = drawing::open(width, height, STYLE);
     // Writing to a string cannot fail, here and below.
     let object = found.key.as_ref().map(|key| format!(", key {key}")).unwrap_or_default();
     let title = escaped(&format!("not linearizable{object}: {}", call(history, found.begins, Some(found.ends))));
@@ -149,18 +143,4 @@ fn points(out: &mut String, history: &Packed, found: &Counterexample, rows: &Row
             number + 1
         );
     }
-}
-
-fn escaped(text: &str) -> String {
-    text.chars().fold(String::with_capacity(text.len()), |mut out, character| {
-        match character {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            control if control.is_control() && control != '\n' => out.push('\u{fffd}'),
-            other => out.push(other),
-        }
-        out
-    })
 }

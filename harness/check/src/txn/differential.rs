@@ -21,7 +21,7 @@ pub(super) struct Small {
     pub(super) overlap: usize,
 }
 
-fn small() -> impl Strategy<Value = Small> {
+pub(super) fn small() -> impl Strategy<Value = Small> {
     let txn = prop::collection::vec((0..3_usize, any::<bool>()), 1..4);
     let kind = prop::sample::select(vec!["ok", "ok", "ok", "ok", "ok", "info", "fail"]);
     prop::collection::vec((txn, 0..6_usize, kind), 2..6).prop_flat_map(|txns| {
@@ -43,7 +43,7 @@ pub(super) enum Done {
 
 /// Executes the transactions one after the other; stale ones read lists without their last elements. A read sees the
 /// transaction's own appends.
-fn execute(small: &Small) -> Vec<Vec<Done>> {
+pub(super) fn execute(small: &Small) -> Vec<Vec<Done>> {
     let mut lists: Vec<Vec<usize>> = vec![Vec::new(); 3];
     let mut next = 0;
     let mut done = Vec::new();

@@ -32,6 +32,9 @@ mod findings;
 mod graph;
 mod ops;
 mod order;
+mod part;
+#[cfg(test)]
+mod part_tests;
 mod read;
 mod register;
 mod scan;
@@ -41,6 +44,7 @@ mod versions;
 
 use std::collections::BTreeMap;
 
+use crate::evidence::{Evidence, Relation};
 use crate::history::{self, Format, Loaded, RawOp, Unloaded};
 use crate::limits::{Stop, Watch};
 
@@ -53,8 +57,9 @@ pub use findings::Witness;
 use crate::intern::at;
 use findings::Findings;
 pub(crate) use graph::components;
-use graph::{Edges, ORDER};
+use graph::{Edges, ORDER, RW, WR, WW};
 use ops::Transactions;
+use part::Asked;
 
 /// What the micro-operations are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -161,7 +166,8 @@ pub fn check_within(
     options: &Options,
     watch: &mut Watch<'_>,
 ) -> Result<Report, TxnError> {
-    conclude(Transactions::read(history, model, watch), history.format.has_realtime(), model, options, watch)
+    let read = Transactions::read(history, model, watch);
+    conclude(read, history.format.has_realtime(), model, options, watch).map(|concluded| concluded.report)
 }
 
 /// A report, and what it speaks of.
@@ -169,6 +175,8 @@ pub fn check_within(
 pub struct Judged {
     /// The answer.
     pub report: Report,
+    /// Of each anomaly the smallest part of the history that shows it, as far as it was found within limits.
+    pub evidence: Vec<Evidence>,
     /// How the text was written.
     pub format: Format,
     /// How many events it has.
@@ -183,22 +191,21 @@ pub fn judge(text: &str, model: Model, options: &Options, watch: &mut Watch<'_>)
     let (read, format, events) = match scan::scan(text, model, watch) {
         Ok(Some(read)) => (Ok(read.all), read.format, read.events),
         Ok(None) => {
-            let history = match history::load_text_within(text, watch) {
-                Ok(history) => history,
-                Err(Unloaded::Mistake(error)) => return Err(error.into()),
+            return match history::load_text_within(text, watch) {
+                Ok(history) => judge_loaded(&history, model, options, watch),
+                Err(Unloaded::Mistake(error)) => Err(error.into()),
                 Err(Unloaded::Stopped(stop)) => {
                     let format = history::format_of(text).unwrap_or(Format::JepsenEdn);
-                    return Ok(Judged { format, ..nothing_read(stop) });
+                    Ok(Judged { format, ..nothing_read(stop) })
                 }
             };
-            let report = check_within(&history, model, options, watch)?;
-            let op = |place: &usize| Some((*place, history.ops.get(*place)?.clone()));
-            let ops = places(&report).iter().filter_map(op).collect();
-            return Ok(Judged { report, format: history.format, events: history.ops.len(), ops });
         }
         Err(unread) => (Err(unread), history::format_of(text).unwrap_or(Format::JepsenEdn), 0),
     };
-    let report = conclude(read, format.has_realtime(), model, options, watch)?;
+    let concluded = conclude(read, format.has_realtime(), model, options, watch)?;
+    // Each event is a line.
+    let evidence = concluded.evidence((format, model, options), &|place| place + 1, watch);
+    let report = concluded.report;
     let mut wanted = places(&report).into_iter().peekable();
     let mut ops = BTreeMap::new();
     for (place, line) in text.lines().enumerate() {
@@ -213,7 +220,24 @@ pub fn judge(text: &str, model: Model, options: &Options, watch: &mut Watch<'_>)
             read.and_then(|read| read.ops.into_iter().next()).map(|op| (place, RawOp { line: place + 1, ..op })),
         );
     }
-    Ok(Judged { report, format, events, ops })
+    Ok(Judged { report, evidence, format, events, ops })
+}
+
+/// Checks a history as [`check_within`] does, and looks for evidence.
+pub fn judge_loaded(
+    history: &Loaded,
+    model: Model,
+    options: &Options,
+    watch: &mut Watch<'_>,
+) -> Result<Judged, TxnError> {
+    let format = history.format;
+    let read = Transactions::read(history, model, watch);
+    let concluded = conclude(read, format.has_realtime(), model, options, watch)?;
+    let line = |place: usize| history.ops.get(place).map_or(0, |op| op.line);
+    let evidence = concluded.evidence((format, model, options), &line, watch);
+    let op = |place: &usize| Some((*place, history.ops.get(*place)?.clone()));
+    let ops = places(&concluded.report).iter().filter_map(op).collect();
+    Ok(Judged { report: concluded.report, evidence, format, events: history.ops.len(), ops })
 }
 
 /// The events that witnesses name, sorted.
@@ -228,7 +252,24 @@ fn places(report: &Report) -> Vec<usize> {
 /// The answer when a limit was reached before anything was read.
 pub fn nothing_read(stop: Stop) -> Judged {
     let report = report(Vec::new(), &Transactions::default(), None, Err(stop));
-    Judged { report, format: Format::JepsenJson, events: 0, ops: BTreeMap::new() }
+    Judged { report, evidence: Vec::new(), format: Format::JepsenJson, events: 0, ops: BTreeMap::new() }
+}
+
+/// A report with the transactions it is about.
+struct Concluded {
+    report: Report,
+    all: Transactions,
+}
+
+impl Concluded {
+    fn evidence(
+        &self,
+        (format, model, options): (Format, Model, &Options),
+        line: &dyn Fn(usize) -> usize,
+        watch: &mut Watch<'_>,
+    ) -> Vec<Evidence> {
+        Asked { all: &self.all, format, model, options, line }.evidence(&self.report, watch)
+    }
 }
 
 fn conclude(
@@ -237,18 +278,20 @@ fn conclude(
     model: Model,
     options: &Options,
     watch: &mut Watch<'_>,
-) -> Result<Report, TxnError> {
+) -> Result<Concluded, TxnError> {
     let mut all = match read {
         Ok(all) => all,
         Err(Unread::Mistake(error)) => return Err(error),
-        Err(Unread::Stopped(stop)) => return Ok(nothing_read(stop).report),
+        Err(Unread::Stopped(stop)) => {
+            return Ok(Concluded { report: nothing_read(stop).report, all: Transactions::default() });
+        }
     };
     let mut findings = Findings::default();
     let mut inferred = None;
     let decided = decide(&mut all, has_realtime, (model, options), (&mut findings, &mut inferred), watch);
     let witnesses: Vec<Witness> =
         findings.into_witnesses().into_iter().filter(|of| options.wants(model, of.anomaly)).collect();
-    Ok(report(witnesses, &all, inferred.as_ref(), decided))
+    Ok(Concluded { report: report(witnesses, &all, inferred.as_ref(), decided), all })
 }
 
 /// Adds to the findings; whether there was nothing to check.
@@ -274,9 +317,16 @@ fn decide(
     }
     watch.ask()?;
     let graph = edges.build();
-    for cycle in cycles::cycles(&graph, order, &|anomaly| options.wants(model, anomaly), watch)? {
+    for mut cycle in cycles::cycles(&graph, order, &|anomaly| options.wants(model, anomaly), watch)? {
+        // The first of them in the history is T1.
+        let begins = |place: &usize| all.txns[at(cycle.steps[*place].0)].begins;
+        let first = (0..cycle.steps.len()).min_by_key(begins).unwrap_or_default();
+        cycle.steps.rotate_left(first);
         let txns: Vec<u32> = cycle.steps.iter().map(|(txn, _)| *txn).collect();
-        findings.add(all, cycle.anomaly, &txns, || reasons(all, inferred, order, &cycle.steps));
+        findings.add_cycle(all, cycle.anomaly, &txns, || {
+            let relations = cycle.steps.iter().map(|(_, relation)| relation_of(*relation, order)).collect();
+            (relations, reasons(all, inferred, order, &cycle.steps))
+        });
     }
     Ok(graph.is_empty())
 }
@@ -323,6 +373,16 @@ fn report(
 enum Inferred {
     Lists(append::Orders),
     Registers(register::Orders),
+}
+
+fn relation_of(edge: u8, order: Option<Order>) -> Relation {
+    match (edge, order) {
+        (WW, _) => Relation::WriteWrite,
+        (WR, _) => Relation::WriteRead,
+        (RW, _) => Relation::ReadWrite,
+        (_, Some(Order::Process)) => Relation::Process,
+        (_, Some(Order::Realtime) | None) => Relation::Realtime,
+    }
 }
 
 /// One sentence for each step of a cycle.

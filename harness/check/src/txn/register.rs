@@ -12,6 +12,9 @@ use super::ops::{Mop, NONE, Transactions};
 use super::versions::{Order, Touch, Why};
 use crate::limits::{Stop, Watch};
 
+/// So many transactions that met versions in a cycle are told of.
+const SHOWN: usize = 8;
+
 /// What was inferred of the keys.
 #[derive(Debug)]
 pub(super) struct Orders {
@@ -70,7 +73,13 @@ pub(super) fn infer(
         let key = of_key[0].key;
         let order = Order::infer(all, of_key, initial[at(key)], options);
         if let Some(cycle) = order.cycle() {
-            findings.add(all, Anomaly::CyclicVersions, &[], || {
+            let is_in = |version: Option<u32>| version.is_some_and(|version| cycle.contains(&version));
+            let mut met: Vec<&Touch> =
+                of_key.iter().filter(|touch| is_in(touch.read) || is_in(touch.written)).collect();
+            // Those that met two of them first.
+            met.sort_by_key(|touch| !(is_in(touch.read) && is_in(touch.written)));
+            let txns: Vec<u32> = met.iter().take(SHOWN).map(|touch| touch.txn).collect();
+            findings.add(all, Anomaly::CyclicVersions, &txns, || {
                 let values: Vec<String> = cycle.iter().map(|version| all.value(*version).to_string()).collect();
                 vec![format!("the versions {} of key {} precede each other", values.join(", "), all.key_name(key))]
             });

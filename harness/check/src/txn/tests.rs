@@ -8,7 +8,7 @@ use super::*;
 use crate::history::load;
 
 /// Lines of `type process [micro-operations]`.
-fn history(lines: &str) -> Loaded {
+pub(super) fn history(lines: &str) -> Loaded {
     let mut text = String::new();
     for line in lines.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let mut words = line.splitn(3, ' ');
@@ -36,7 +36,7 @@ const LIST: Model = Model::ListAppend;
 const REGISTER: Model = Model::RwRegister;
 
 /// What lists show: names, and a history of each.
-const PLANTED: &[(&[&str], &str)] = &[
+pub(super) const PLANTED: &[(&[&str], &str)] = &[
     (
         &["G0"],
         "ok 0 [[:append 1 1] [:append 2 1]]
@@ -197,9 +197,10 @@ fn the_shortest_cycle_is_told_in_words() {
         ok 1 [[:r :x [1]] [:r :y []]]";
     let report = judge(lines, LIST, &Options::default());
     let witness = &report.witnesses[0];
-    let expected = ["T1 read key :y without 1, which T2 appended", "T1 read 1 in key :x, which T2 appended"];
+    let expected = ["T2 read 1 in key :x, which T1 appended", "T2 read key :y without 1, which T1 appended"];
     assert_eq!(witness.reasons, expected);
-    assert_eq!(witness.transactions, [1, 0]);
+    assert_eq!(witness.relations, [Relation::WriteRead, Relation::ReadWrite]);
+    assert_eq!(witness.transactions, [0, 1]);
 }
 
 #[test]
@@ -282,14 +283,14 @@ fn registers_count_what_is_not_known() {
 }
 
 /// What a transaction does: keys, and whether each is written.
-type Plan = Vec<Vec<(u8, bool)>>;
+pub(super) type Plan = Vec<Vec<(u8, bool)>>;
 
-fn plan() -> impl Strategy<Value = Plan> {
+pub(super) fn plan() -> impl Strategy<Value = Plan> {
     prop::collection::vec(prop::collection::vec((0..4_u8, any::<bool>()), 1..5), 2..30)
 }
 
 /// Performs one transaction after the other. `rename` changes keys and values.
-fn serial(plan: &Plan, model: Model, rename: bool) -> Vec<String> {
+pub(super) fn serial(plan: &Plan, model: Model, rename: bool) -> Vec<String> {
     let mut state: Vec<Vec<usize>> = vec![Vec::new(); 4];
     let mut value = 0;
     let shown = |value: usize| if rename { format!("\"v{}\"", 7 * value) } else { value.to_string() };
@@ -316,7 +317,7 @@ fn serial(plan: &Plan, model: Model, rename: bool) -> Vec<String> {
     lines
 }
 
-fn everything() -> Options {
+pub(super) fn everything() -> Options {
     Options { linearizable_keys: true, sequential_keys: true, wfr_keys: true, ..Options::default() }
 }
 

@@ -5,6 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use super::graph::{Graph, Step};
 use super::levels::{Axiom, Level};
 use super::registers::Registers;
+use crate::evidence::Relation;
 use crate::history::Value;
 use crate::intern::{NONE, at};
 use crate::limits::{Stop, Watch};
@@ -102,10 +103,27 @@ fn around(
     None
 }
 
-/// The transactions of a cycle, with those whose reads demand an order at the end, and a sentence for each step.
-pub(super) fn words(all: &Registers, level: Level, cycle: &[(u32, Step)]) -> (Vec<u32>, Vec<String>) {
-    // Barriers are not shown: what leads into one leads to whatever it leads to.
-    let steps: Vec<(u32, Step)> = cycle.iter().copied().filter(|(node, _)| *node <= all.initial()).collect();
+/// A cycle as it is told.
+pub(super) struct Told {
+    /// The transactions of the cycle, with those whose reads demand an order at the end.
+    pub(super) txns: Vec<u32>,
+    pub(super) relations: Vec<Relation>,
+    /// A sentence for each step.
+    pub(super) reasons: Vec<String>,
+}
+
+/// The steps between transactions: what leads into a barrier leads to whatever that leads to. The first transaction of the
+/// history comes first.
+pub(super) fn steps(all: &Registers, cycle: &[(u32, Step)]) -> Vec<(u32, Step)> {
+    let mut steps: Vec<(u32, Step)> = cycle.iter().copied().filter(|(node, _)| *node <= all.initial()).collect();
+    let begins = |(_, step): &(usize, &(u32, Step))| all.txns.get(at(step.0)).map(|txn| txn.begins);
+    let first = steps.iter().enumerate().min_by_key(begins).map_or(0, |(place, _)| place);
+    steps.rotate_left(first);
+    steps
+}
+
+/// A cycle in words.
+pub(super) fn words(all: &Registers, level: Level, steps: &[(u32, Step)]) -> Told {
     let mut txns: Vec<u32> = steps.iter().map(|(node, _)| *node).collect();
     let length = txns.len();
     let name = |txns: &mut Vec<u32>, txn: u32| {
@@ -142,7 +160,48 @@ pub(super) fn words(all: &Registers, level: Level, cycle: &[(u32, Step)]) -> (Ve
             }
         });
     }
-    (txns, reasons)
+    let relation = |(from, step): &(u32, Step)| match step {
+        Step::Session if *from == all.initial() => Relation::Realtime,
+        Step::Session => Relation::Process,
+        Step::Realtime => Relation::Realtime,
+        Step::Read => Relation::WriteRead,
+        Step::Commit(_) => Relation::Commit,
+    };
+    Told { txns, relations: steps.iter().map(relation).collect(), reasons }
+}
+
+/// Transactions through which a reader saw what it did not read: of each step of the commit order the shortest way from the
+/// one that was seen, over sessions, reads and real time.
+pub(super) fn between(graph: &Graph<'_>, steps: &[(u32, Step)], watch: &mut Watch<'_>) -> Result<Vec<u32>, Stop> {
+    let mut found = Vec::new();
+    for (seen, step) in steps {
+        if let Step::Commit(reader) = step {
+            found.extend(way(graph, *seen, *reader, watch)?);
+        }
+    }
+    Ok(found)
+}
+
+/// The shortest way from one transaction to another, without both.
+fn way(graph: &Graph<'_>, from: u32, to: u32, watch: &mut Watch<'_>) -> Result<Vec<u32>, Stop> {
+    let mut after: HashMap<u32, u32> = HashMap::from([(to, NONE)]);
+    let mut open = VecDeque::from([to]);
+    while let Some(node) = open.pop_front() {
+        for (before, step) in (0..).map_while(|cursor| graph.before(node, cursor)) {
+            watch.spend(1)?;
+            if matches!(step, Step::Commit(_)) || before == graph.all.initial() || after.contains_key(&before) {
+                continue;
+            }
+            after.insert(before, node);
+            if before == from {
+                let next = |node: &u32| after.get(node).copied().filter(|next| *next != NONE);
+                let all = std::iter::successors(next(&from), next);
+                return Ok(all.filter(|node| *node != to && *node < graph.all.initial()).collect());
+            }
+            open.push_back(before);
+        }
+    }
+    Ok(Vec::new())
 }
 
 /// How one transaction saw another.

@@ -22,6 +22,9 @@ mod cycle;
 mod graph;
 mod infer;
 mod levels;
+mod part;
+#[cfg(test)]
+mod part_tests;
 mod reads;
 mod realtime;
 mod registers;
@@ -30,11 +33,12 @@ mod report;
 mod tests;
 mod writers;
 
-use crate::history::{self, Loaded, Unloaded};
+use crate::history::{self, Format, Loaded, Unloaded};
 use crate::intern::at;
 use crate::limits::{Stop, Watch};
 use crate::txn::{TxnError, Unread};
 use graph::{Graph, Inferred};
+use part::Asked;
 use reads::Access;
 use realtime::Realtime;
 use registers::Registers;
@@ -47,9 +51,15 @@ pub use report::{Anomaly, Report, Shown, Verdict, Witness};
 /// are read without making operations of them.
 pub fn judge(text: &str, levels: &[Level], watch: &mut Watch<'_>) -> Result<Report, TxnError> {
     match history::access_format(text) {
-        Some(format) => conclude(Registers::scan(text, format, watch), levels, watch),
+        Some(format) => {
+            let concluded = conclude(Registers::scan(text, format, watch), levels, watch)?;
+            Ok(concluded.with_evidence((format, levels), None, watch))
+        }
         None => match history::load_text_within(text, watch) {
-            Ok(history) => check(&history, levels, watch),
+            Ok(history) => {
+                let concluded = conclude(Registers::read(&history, watch), levels, watch)?;
+                Ok(concluded.with_evidence((history.format, levels), Some(&history), watch))
+            }
             Err(Unloaded::Mistake(error)) => Err(error.into()),
             Err(Unloaded::Stopped(stop)) => Ok(nothing_read(stop)),
         },
@@ -57,9 +67,9 @@ pub fn judge(text: &str, levels: &[Level], watch: &mut Watch<'_>) -> Result<Repo
 }
 
 /// Checks these levels of a history of `[:w key value]` and `[:r key value]`. A level with real time holds trivially as
-/// much as the one without when the format has none.
+/// much as the one without when the format has none. Only [`judge`] looks for evidence.
 pub fn check(history: &Loaded, levels: &[Level], watch: &mut Watch<'_>) -> Result<Report, TxnError> {
-    conclude(Registers::read(history, watch), levels, watch)
+    conclude(Registers::read(history, watch), levels, watch).map(|concluded| concluded.report)
 }
 
 /// The answer when a limit was reached before anything was read.
@@ -67,16 +77,37 @@ pub fn nothing_read(stop: Stop) -> Report {
     report(&Registers::default(), Vec::new(), Findings::default(), Some(stop))
 }
 
-fn conclude(read: Result<Registers, Unread>, levels: &[Level], watch: &mut Watch<'_>) -> Result<Report, TxnError> {
+/// A report with the transactions it is about.
+struct Concluded {
+    report: Report,
+    all: Registers,
+}
+
+impl Concluded {
+    /// With lines of the history, when it was read as one.
+    fn with_evidence(
+        mut self,
+        (format, levels): (Format, &[Level]),
+        history: Option<&Loaded>,
+        watch: &mut Watch<'_>,
+    ) -> Report {
+        self.report.evidence = Asked { all: &self.all, format, levels, history }.evidence(&self.report, watch);
+        self.report
+    }
+}
+
+fn conclude(read: Result<Registers, Unread>, levels: &[Level], watch: &mut Watch<'_>) -> Result<Concluded, TxnError> {
     let all = match read {
         Ok(all) => all,
         Err(Unread::Mistake(error)) => return Err(error),
-        Err(Unread::Stopped(stop)) => return Ok(nothing_read(stop)),
+        Err(Unread::Stopped(stop)) => {
+            return Ok(Concluded { report: nothing_read(stop), all: Registers::default() });
+        }
     };
     let mut findings = Findings::default();
     let mut broken = Vec::new();
     let stop = decide(&all, levels, &mut findings, &mut broken, watch).err();
-    Ok(report(&all, broken, findings, stop))
+    Ok(Concluded { report: report(&all, broken, findings, stop), all })
 }
 
 /// Notes the levels that do not hold.
@@ -127,8 +158,16 @@ fn tell(
     watch: &mut Watch<'_>,
 ) -> Result<(), Stop> {
     for cycle in cycle::cycles(graph, watch)? {
-        let (txns, reasons) = cycle::words(graph.all, level, &cycle);
-        findings.add(graph.all, anomaly, &txns, || reasons);
+        if !findings.lacks(anomaly) {
+            break;
+        }
+        let steps = cycle::steps(graph.all, &cycle);
+        let told = cycle::words(graph.all, level, &steps);
+        let transactions = told.txns.iter().map(|txn| report::shown(graph.all, *txn)).collect();
+        let mut numbers = told.txns;
+        numbers.extend(cycle::between(graph, &steps, watch)?);
+        let (relations, reasons) = (told.relations, told.reasons);
+        findings.witnesses.push(Witness { anomaly, transactions, relations, reasons, numbers });
     }
     Ok(())
 }
@@ -151,5 +190,5 @@ fn report(all: &Registers, mut broken: Vec<Level>, findings: Findings, stop: Opt
     };
     let operations = all.txns.iter().map(|txn| at(txn.mops.end - txn.mops.start)).sum();
     let (witnesses, transactions) = (findings.witnesses, all.txns.len());
-    Report { verdict, anomalies, violates, also_violates, witnesses, transactions, operations }
+    Report { verdict, anomalies, violates, also_violates, witnesses, transactions, operations, evidence: Vec::new() }
 }

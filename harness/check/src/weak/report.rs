@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 
 use super::levels::Level;
 use super::registers::Registers;
+use crate::evidence::{Evidence, Relation};
 use crate::history::Value;
-use crate::intern::at;
+use crate::intern::{NONE, at};
 use crate::limits::Stop;
 
 /// So many witnesses of an anomaly are kept.
@@ -82,6 +83,8 @@ pub struct Report {
     pub transactions: usize,
     /// How many reads and writes.
     pub operations: usize,
+    /// Of each anomaly the smallest part of the history that shows it, as far as it was found within limits.
+    pub evidence: Vec<Evidence>,
 }
 
 /// An anomaly, and the evidence of it.
@@ -91,8 +94,12 @@ pub struct Witness {
     pub anomaly: Anomaly,
     /// The transactions T1, T2, ….
     pub transactions: Vec<Shown>,
+    /// Of a cycle how each of its transactions precedes the next, and the last the first.
+    pub relations: Vec<Relation>,
     /// Why, one sentence each; of a cycle, one for each step.
     pub reasons: Vec<String>,
+    /// The transactions by their numbers, and others that the reasons need.
+    pub(super) numbers: Vec<u32>,
 }
 
 /// A transaction of a witness.
@@ -104,6 +111,8 @@ pub struct Shown {
     pub session: i64,
     /// Its operations; of a long one the first.
     pub text: String,
+    /// The place of its last event in the history's operations; nothing of the initial values.
+    pub(super) place: Option<usize>,
 }
 
 /// Findings while they are made.
@@ -121,18 +130,24 @@ impl Findings {
         txns: &[u32],
         reasons: impl FnOnce() -> Vec<String>,
     ) {
-        if self.witnesses.iter().filter(|known| known.anomaly == anomaly).count() < KEPT {
+        if self.lacks(anomaly) {
             let transactions = txns.iter().map(|txn| shown(all, *txn)).collect();
-            self.witnesses.push(Witness { anomaly, transactions, reasons: reasons() });
+            let (relations, numbers) = (Vec::new(), txns.to_vec());
+            self.witnesses.push(Witness { anomaly, transactions, relations, reasons: reasons(), numbers });
         }
+    }
+
+    /// Whether one more of these is kept.
+    pub(super) fn lacks(&self, anomaly: Anomaly) -> bool {
+        self.witnesses.iter().filter(|known| known.anomaly == anomaly).count() < KEPT
     }
 }
 
 /// A transaction in words.
-fn shown(all: &Registers, txn: u32) -> Shown {
+pub(super) fn shown(all: &Registers, txn: u32) -> Shown {
     const SHOWN: usize = 24;
     let Some(of) = all.txns.get(at(txn)) else {
-        return Shown { line: 0, session: -1, text: "the initial values".to_owned() };
+        return Shown { line: 0, session: -1, text: "the initial values".to_owned(), place: None };
     };
     let mops = all.mops_of(txn);
     let mut text = String::from("[");
@@ -144,5 +159,6 @@ fn shown(all: &Registers, txn: u32) -> Shown {
         let _written = write!(text, "{gap}[:{name} {} {value}]", all.key_name(mop.key()));
     }
     text.push_str(if mops.len() > SHOWN { " …]" } else { "]" });
-    Shown { line: at(of.line), session: all.sessions[at(of.session)].0, text }
+    let place = Some(at(if of.ends == NONE { of.begins } else { of.ends }));
+    Shown { line: at(of.line), session: all.sessions[at(of.session)].0, text, place }
 }

@@ -123,7 +123,7 @@ struct Op {
 }
 
 #[derive(Clone, Debug)]
-struct Small {
+pub(super) struct Small {
     session: usize,
     ops: Vec<Op>,
     kind: &'static str,
@@ -162,7 +162,7 @@ fn plume(txns: &[Small]) -> String {
     text
 }
 
-fn jepsen(txns: &[Small]) -> String {
+pub(super) fn jepsen(txns: &[Small]) -> String {
     let mut events: Vec<(usize, String)> = Vec::new();
     for (number, txn) in txns.iter().enumerate() {
         let shown: Vec<String> = mops(txns, number)
@@ -288,7 +288,7 @@ fn small_histories_are_judged_by_the_definition() {
     assert_eq!(seen.len(), 4, "{seen:?}");
 }
 
-fn small() -> impl Strategy<Value = Vec<Small>> {
+pub(super) fn small() -> impl Strategy<Value = Vec<Small>> {
     let op = (any::<bool>(), 0..3_usize, 0..6_usize).prop_map(|(is_write, key, from)| Op { is_write, key, from });
     let txn = (
         0..3_usize,
@@ -358,7 +358,7 @@ proptest! {
 }
 
 /// A larger history: each transaction reads the newest values, in the order of the file.
-fn serial(sessions: usize, txns: usize, keys: usize, seed: u64) -> Vec<String> {
+pub(super) fn serial(sessions: usize, txns: usize, keys: usize, seed: u64) -> Vec<String> {
     let (mut state, mut random) = (vec![0; keys], seed);
     let mut next = move |below: usize| {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

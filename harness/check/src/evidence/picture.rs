@@ -1,0 +1,284 @@
+//! Evidence as a picture: transactions as boxes by process and time, an arrow for each step of the argument, and each step in
+//! words below.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use super::lanes::{Card, LINE, Lanes, PAD};
+use super::{Evidence, Relation, describe};
+use crate::drawing::{self, escaped};
+use crate::history::Kind;
+
+/// The narrowest picture, in pixels, so that sentences have room.
+const NARROWEST: usize = 720;
+/// Pixels of a character of the sentences, at most.
+const CHARACTER: usize = 7;
+/// Of a label.
+const LABEL: (usize, usize) = (8, 18);
+
+const STYLE: &str = "text{font:12px sans-serif;fill:#222}.title{font-size:15px;font-weight:bold}.mono{font:12px monospace}\
+.head{font:bold 12px monospace}.note{fill:#666}.lane{stroke:#e4e4e4}.card{fill:#dbe8f6;stroke:#4a78a8}.beside{fill:#f0f0f0;stroke:#999}\
+.aborted{fill:#f8dcd9;stroke:#b3261e}.unknown{stroke-dasharray:5 3}.edge{fill:none;stroke-width:1.7}.label{fill:#fff;stroke-width:1.2}\
+.mark{text-anchor:middle;font:bold 11px sans-serif}.apart{stroke:#bbb}";
+
+/// A page with the words and the picture of each.
+pub fn html(all: &[Evidence]) -> String {
+    let parts = all.iter().map(|evidence| (describe(evidence), svg(std::slice::from_ref(evidence))));
+    drawing::page(&all.iter().map(|evidence| evidence.anomaly.as_str()).collect::<Vec<_>>().join(", "), parts)
+}
+
+/// One picture of all, one below the other.
+pub fn svg(all: &[Evidence]) -> String {
+    let panels: Vec<(String, usize, usize)> = all.iter().map(panel).collect();
+    let width = panels.iter().map(|(_, width, _)| *width).max().unwrap_or(NARROWEST);
+    let height = panels.iter().map(|(.., height)| height).sum();
+    let mut out = drawing::open(width, height, STYLE);
+    let mut y = 0;
+    for (panel, _, height) in panels {
+        // Writing to a string cannot fail, here and below.
+        let line = if y == 0 {
+            String::new()
+        } else {
+            format!("<line class=\"apart\" x1=\"0\" x2=\"{width}\" y1=\"0\" y2=\"0\"/>\n")
+        };
+        let _written = writeln!(out, "<g transform=\"translate(0 {y})\">\n{line}{panel}</g>");
+        y += height;
+    }
+    out.push_str("</svg>\n");
+    out
+}
+
+/// One piece of evidence, its width and height.
+fn panel(evidence: &Evidence) -> (String, usize, usize) {
+    let lanes = Lanes::new(evidence, NARROWEST);
+    let mut out = String::new();
+    let (shown, of) = (evidence.transactions.len(), evidence.of);
+    let _written = writeln!(
+        out,
+        "<text class=\"title\" x=\"12\" y=\"24\">{}</text>\n<text class=\"note\" x=\"12\" y=\"42\">{shown} of {of} transactions, \
+         without what does not matter; time goes from left to right</text>",
+        escaped(&evidence.anomaly)
+    );
+    for (name, middle) in &lanes.names {
+        let (width, name) = (lanes.width, escaped(name));
+        let _written = writeln!(
+            out,
+            "<line class=\"lane\" x1=\"96\" x2=\"{width}\" y1=\"{middle}\" y2=\"{middle}\"/><text x=\"12\" y=\"{}\">{name}</text>",
+            middle + 4
+        );
+    }
+    let edges = edges(evidence, &lanes.cards);
+    for edge in &edges {
+        let (path, colour, dash) = (&edge.path, edge.colour, edge.dash);
+        let _written = writeln!(out, "<path class=\"edge\" stroke=\"{colour}\"{dash} d=\"{path}\"/>");
+    }
+    for (place, card) in lanes.cards.iter().enumerate() {
+        draw_card(&mut out, evidence, place, card);
+    }
+    for edge in &edges {
+        let _written = writeln!(out, "<path fill=\"{}\" d=\"{}\"/>", edge.colour, edge.head);
+    }
+    labels(&mut out, &edges, &lanes.cards);
+    let height = sentences(&mut out, evidence, (lanes.width, lanes.height));
+    (out, lanes.width, height)
+}
+
+fn draw_card(out: &mut String, evidence: &Evidence, place: usize, card: &Card) {
+    let Some(transaction) = evidence.transactions.get(place) else { return };
+    let class = match transaction.kind {
+        Kind::Fail => "card aborted",
+        _ if place >= evidence.named => "card beside",
+        Kind::Info => "card unknown",
+        Kind::Ok | Kind::Invoke => "card",
+    };
+    let Card { x, y, width, height, .. } = card;
+    let whole = escaped(&transaction.mops.join(" "));
+    let _written = writeln!(
+        out,
+        "<g><title>{whole}</title><rect class=\"{class}\" x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{height}\" rx=\"5\"/>"
+    );
+    for (number, line) in card.lines.iter().enumerate() {
+        let class = if number == 0 { "head" } else { "mono" };
+        let y = y + PAD + 12 + number * LINE;
+        let _written = writeln!(out, "<text class=\"{class}\" x=\"{}\" y=\"{y}\">{}</text>", x + PAD, escaped(line));
+    }
+    out.push_str("</g>\n");
+}
+
+/// A step as it is drawn.
+struct Edge {
+    path: String,
+    /// The arrow's head.
+    head: String,
+    colour: &'static str,
+    dash: &'static str,
+    label: String,
+    /// The curve, for the label.
+    curve: [(f64, f64); 4],
+}
+
+fn colour(relation: Relation) -> (&'static str, &'static str) {
+    match relation {
+        Relation::WriteWrite => ("#2e7d32", ""),
+        Relation::WriteRead => ("#1565c0", ""),
+        Relation::ReadWrite => ("#c62828", ""),
+        Relation::Process | Relation::Realtime => ("#666", " stroke-dasharray=\"5 4\""),
+        Relation::Commit => ("#7b1fa2", ""),
+    }
+}
+
+/// A side of a box: which box, and whether it is the lower side.
+type Side = (usize, bool);
+
+fn edges(evidence: &Evidence, cards: &[Card]) -> Vec<Edge> {
+    let steps: Vec<(usize, (usize, usize, Relation))> =
+        evidence.reasons.iter().enumerate().filter_map(|(number, reason)| Some((number, reason.edge?))).collect();
+    // Of each side of a box its edges, from left to right as their other ends are.
+    let mut ports: BTreeMap<Side, Vec<(usize, usize)>> = BTreeMap::new();
+    for (number, (from, to, _)) in &steps {
+        let middle = |place: usize| cards[place].x + cards[place].text_width / 2;
+        for (own, other) in [(*from, *to), (*to, *from)] {
+            ports.entry((own, is_lower(cards, own, other))).or_default().push((middle(other), *number));
+        }
+    }
+    for of_side in ports.values_mut() {
+        of_side.sort_unstable();
+    }
+    let port = |own: usize, other: usize, number: usize| {
+        let side = (own, is_lower(cards, own, other));
+        let of_side = ports.get(&side).map(Vec::as_slice).unwrap_or_default();
+        let place = of_side.iter().position(|(_, of)| *of == number).unwrap_or_default();
+        let card = &cards[own];
+        let x = card.x + card.text_width.min(card.width) * (place + 1) / (of_side.len() + 1);
+        (real(x), real(if side.1 { card.y + card.height } else { card.y }))
+    };
+    let edge = |(number, (from, to, relation)): &(usize, (usize, usize, Relation))| {
+        let (colour, dash) = colour(*relation);
+        let ((x1, y1), (x2, y2)) = (port(*from, *to, *number), port(*to, *from, *number));
+        // Arrows come in from above or from below.
+        let (out, into) = (down(is_lower(cards, *from, *to)), down(is_lower(cards, *to, *from)));
+        let bend = ((y2 - y1).abs() / 2.0).clamp(28.0, 90.0);
+        let tip = y2 + into * 2.0;
+        let curve = [(x1, y1), (x1, y1 + out * bend), (x2, tip + into * bend), (x2, tip + into * 7.0)];
+        let [a, b, c, d] = curve;
+        let (wide, base) = (4.5, tip + into * 9.0);
+        Edge {
+            path: format!("M{:.1} {:.1}C{:.1} {:.1} {:.1} {:.1} {:.1} {:.1}", a.0, a.1, b.0, b.1, c.0, c.1, d.0, d.1),
+            head: format!("M{x2:.1} {tip:.1}L{:.1} {base:.1}L{:.1} {base:.1}Z", x2 - wide, x2 + wide),
+            colour,
+            dash,
+            label: format!("{} {}", number + 1, relation.name()),
+            curve,
+        }
+    };
+    steps.iter().map(edge).collect()
+}
+
+/// Whether an edge leaves a box by its lower side: towards a lower lane. In its own lane it goes over the top.
+fn is_lower(cards: &[Card], own: usize, other: usize) -> bool {
+    cards[own].lane < cards[other].lane
+}
+
+fn down(is_lower: bool) -> f64 {
+    if is_lower { 1.0 } else { -1.0 }
+}
+
+fn real(pixels: usize) -> f64 {
+    f64::from(u32::try_from(pixels).unwrap_or(u32::MAX))
+}
+
+/// Left, top, right and bottom.
+type Frame = [f64; 4];
+
+fn overlap(a: &Frame, b: &Frame) -> bool {
+    a[0] < b[2] && b[0] < a[2] && a[1] < b[3] && b[1] < a[3]
+}
+
+/// The name of each step on its arrow, where no box and no other name is.
+fn labels(out: &mut String, edges: &[Edge], cards: &[Card]) {
+    let around = |card: &Card| {
+        let (x, y) = (real(card.x), real(card.y));
+        [x - 2.0, y - 2.0, x + real(card.width) + 2.0, y + real(card.height) + 2.0]
+    };
+    let boxes: Vec<Frame> = cards.iter().map(around).collect();
+    let mut taken: Vec<Frame> = Vec::new();
+    for edge in edges {
+        let (half, tall) = (real(edge.label.chars().count() * LABEL.0 + 10) / 2.0, real(LABEL.1));
+        let frame = |step: u32| {
+            let (x, y) = point(&edge.curve, f64::from(step) / 100.0);
+            [x - half, y - tall / 2.0, x + half, y + tall / 2.0]
+        };
+        // From the middle outwards.
+        let places = (0..=40).flat_map(|off| [50 + off, 50 - off]);
+        let is_free = |frame: &Frame| !taken.iter().any(|other| overlap(frame, other));
+        let best = places.clone().map(frame).find(|of| is_free(of) && !boxes.iter().any(|other| overlap(of, other)));
+        let [left, top, right, bottom] = best.or_else(|| places.map(frame).find(is_free)).unwrap_or_else(|| frame(50));
+        taken.push([left, top, right, bottom]);
+        let _written = writeln!(
+            out,
+            "<rect class=\"label\" stroke=\"{}\" x=\"{left:.1}\" y=\"{top:.1}\" width=\"{:.1}\" height=\"{:.1}\" rx=\"8\"/>\
+             <text class=\"mark\" x=\"{:.1}\" y=\"{:.1}\">{}</text>",
+            edge.colour,
+            right - left,
+            bottom - top,
+            left.midpoint(right),
+            bottom - 5.0,
+            escaped(&edge.label)
+        );
+    }
+}
+
+/// A point of a cubic curve.
+fn point(curve: &[(f64, f64); 4], t: f64) -> (f64, f64) {
+    let s = 1.0 - t;
+    let weights = [s * s * s, 3.0 * s * s * t, 3.0 * s * t * t, t * t * t];
+    let sum = |of: fn(&(f64, f64)) -> f64| curve.iter().zip(weights).map(|(point, weight)| of(point) * weight).sum();
+    (sum(|point| point.0), sum(|point| point.1))
+}
+
+/// Every step in words, below the lanes; where the panel ends.
+fn sentences(out: &mut String, evidence: &Evidence, (width, top): (usize, usize)) -> usize {
+    let room = (width - 24) / CHARACTER;
+    let mut lines = Vec::new();
+    for (number, reason) in (1..).zip(&evidence.reasons) {
+        let step = reason
+            .edge
+            .map(|(from, to, relation)| format!("{number}  T{} → T{} ({}): ", from + 1, to + 1, relation.name()));
+        lines.extend(wrapped(&format!("{}{}", step.unwrap_or_default(), reason.words), room));
+    }
+    let mut y = top;
+    for line in lines {
+        let _written = writeln!(out, "<text x=\"12\" y=\"{y}\">{}</text>", escaped(&line));
+        y += LINE + 2;
+    }
+    let legend = "ww: replaced what the first wrote; wr: read what the first wrote; rw: replaced what the first read. Grey boxes \
+                  show the order of versions, red ones aborted, and of dashed ones the outcome is not known.";
+    y += 6;
+    for line in wrapped(legend, room) {
+        let _written = writeln!(out, "<text class=\"note\" x=\"12\" y=\"{y}\">{line}</text>");
+        y += LINE;
+    }
+    y + 8
+}
+
+/// Lines of at most so many characters, broken between words where that is possible.
+fn wrapped(text: &str, room: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let mut word = drawing::shortened(word, room);
+        let last = lines.last_mut().map(|line| {
+            if !line.is_empty() && line.chars().count() + 1 + word.chars().count() <= room {
+                line.push(' ');
+                line.push_str(&word);
+                word.clear();
+            } else if line.is_empty() {
+                line.push_str(&word);
+                word.clear();
+            }
+        });
+        if last.is_some() && !word.is_empty() {
+            lines.push(word);
+        }
+    }
+    lines
+}
