@@ -207,12 +207,15 @@ pub(crate) struct JudgeArgs {
     /// The verdict on the history as JSON
     #[arg(long, requires = "model")]
     pub(crate) json: bool,
-    /// Also draw a violation of linearizability: the calls around it, by process
+    /// Also draw a violation: the calls around one of linearizability, or the transactions that show each anomaly, by process
     #[arg(long, value_name = "FILE.svg|FILE.html", requires = "model")]
     pub(crate) picture: Option<PathBuf>,
     /// Also write the history as Jepsen would, so that other checkers can read it
     #[arg(long, value_name = "FILE.edn|FILE.jsonl", requires = "model")]
     pub(crate) export: Option<PathBuf>,
+    /// Also write the smallest part of the history that shows the first anomaly of transactions, as a history of its own
+    #[arg(long, value_name = "FILE.edn|FILE.jsonl", requires = "model")]
+    pub(crate) witness: Option<PathBuf>,
     /// Of the models of transactions.
     #[command(flatten)]
     pub(crate) transactions: TxnArgs,

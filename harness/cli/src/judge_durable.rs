@@ -58,6 +58,10 @@ pub(crate) fn judge(args: &JudgeArgs, model: Model, limited: &Limited<'_>) -> Re
     if args.staleness.is_some() && model != Model::BoundedStaleness {
         return Err(Failure::usage("--staleness is for bounded-staleness"));
     }
+    if args.picture.is_some() {
+        let help = "it draws what contradicts in an order of calls or of transactions";
+        return Err(Failure::usage(format!("--picture is not for {}", model.name())).help(help));
+    }
     let exceeded = |more| limited.exceeded(more);
     let mut watch = Watch::new(&exceeded);
     let read = if args.run.is_dir() { Ok(recorded(args, model)?) } else { limited.load(history::load_text_within)? };

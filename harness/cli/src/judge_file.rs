@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use firedrill_check::history::{self, Form, Loaded, Packed, Value};
-use firedrill_check::linear::{self, Counterexample, Limits, Model, Report, Stop, Verdict};
+use firedrill_check::linear::{self, Limits, Model, Report, Stop, Verdict};
 use firedrill_core::history::FinalRead;
 use firedrill_core::units::human;
 use firedrill_core::verdict::exit;
@@ -19,6 +19,7 @@ use serde::Serialize;
 
 use crate::args::JudgeArgs;
 use crate::failure::Failure;
+use crate::judge_evidence::draw;
 use crate::limited::{Limited, limit, limit_name, memory_line};
 use crate::{judge_durable, judge_txn, limited, output};
 
@@ -124,21 +125,6 @@ fn repeat(args: &JudgeArgs) -> Result<PathBuf, Failure> {
     }
 }
 
-/// Draws a violation, as the name of the file says.
-fn draw(path: &Path, history: &Packed, found: &Counterexample) -> Result<(), Failure> {
-    let picture = match path.extension().and_then(OsStr::to_str) {
-        Some("svg") => linear::svg(history, found),
-        Some("html") => linear::html(history, found),
-        Some(_) | None => {
-            return Err(
-                Failure::usage(format!("{} is no picture", path.display())).help("end its name with .svg or .html")
-            );
-        }
-    };
-    fs::write(path, picture)
-        .map_err(|error| Failure::usage(format!("{} cannot be written", path.display())).because(&error))
-}
-
 /// What is to be printed, and the exit code.
 fn judged(args: &JudgeArgs, model: &str, limited: &Limited<'_>) -> Result<(String, u8), Failure> {
     if let Some(transactions) = judge_txn::model(args, model)? {
@@ -168,7 +154,7 @@ fn judged(args: &JudgeArgs, model: &str, limited: &Limited<'_>) -> Result<(Strin
     };
     let seconds = limited.took();
     if let (Some(path), Verdict::Violated(found)) = (&args.picture, &report.verdict) {
-        draw(path, &history, found)?;
+        draw(path, || linear::svg(&history, found), || linear::html(&history, found))?;
     }
     let text = if args.json {
         let told = Told::new(&history, &report, model, (seconds.as_secs_f64(), parsed));

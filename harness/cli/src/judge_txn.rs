@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::args::{JudgeArgs, TxnArgs};
 use crate::failure::Failure;
+use crate::judge_evidence::{self, Bare};
 use crate::limited::{Limited, limit, limit_name, memory_line};
 use crate::{judge_durable, judge_weak};
 
@@ -69,6 +70,9 @@ pub(crate) fn model(args: &JudgeArgs, name: &str) -> Result<Option<Model>, Failu
     let found = MODELS.iter().find(|(known, _)| *known == name).map(|(_, model)| *model);
     let asked = &args.transactions;
     let keys = [asked.linearizable_keys, asked.sequential_keys, asked.wfr_keys];
+    if found.is_none() {
+        judge_evidence::refuse(args, name)?;
+    }
     let names_anomalies = !asked.anomalies.is_empty() && judge_durable::model(name).is_none();
     if found.is_none() && (!asked.consistency.is_empty() || names_anomalies || keys.contains(&true)) {
         let help = "--consistency, --anomalies and the options of keys are for list-append and rw-register, --anomalies \
@@ -105,6 +109,7 @@ pub(crate) fn judge(
         return Err(Failure::usage(format!("--linearizable-keys: {} has no real time", judged.format)));
     }
     let took = limited.took();
+    judge_evidence::write(args, &judged.evidence)?;
     let text = if args.json {
         let told = serde_json::to_string(&Told::new(&judged, name, took));
         let told = told.map_err(|error| Failure::new(exit::BUG, "no JSON").because(&error))?;
@@ -152,8 +157,8 @@ pub(crate) fn list<T: ToString>(items: &[T]) -> String {
     items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// The verdict for a person: of each anomaly the first witness.
-fn words(judged: &Judged, model: &str, took: Duration) -> String {
+/// The verdict for a person: of each anomaly what shows it.
+fn words<'a>(judged: &'a Judged, model: &str, took: Duration) -> String {
     let report = &judged.report;
     let mut lines = vec![match report.verdict {
         Verdict::Valid if model == "rw-register" => "valid: no anomaly in the inferred graph".to_owned(),
@@ -169,18 +174,12 @@ fn words(judged: &Judged, model: &str, took: Duration) -> String {
         lines.push(format!("  not {}", list(&report.violates)));
         lines.push(format!("  so also not {}", list(&report.also_violates)));
     }
-    let mut shown = None;
-    for witness in &report.witnesses {
-        if shown.replace(witness.anomaly) == Some(witness.anomaly) {
-            continue;
-        }
-        lines.push(format!("{}:", witness.anomaly));
-        for (number, place) in (1..).zip(&witness.transactions) {
-            let op = judged.ops.get(place).map(ToString::to_string).unwrap_or_default();
-            lines.push(format!("  T{number}: {op}"));
-        }
-        lines.extend(witness.reasons.iter().map(|reason| format!("  - {reason}")));
-    }
+    let bare = |witness: &'a txn::Witness| Bare {
+        anomaly: witness.anomaly.to_string(),
+        transactions: witness.transactions.iter().filter_map(|place| judged.ops.get(place)).map(ToString::to_string).collect(),
+        reasons: &witness.reasons,
+    };
+    lines.extend(judge_evidence::lines(&judged.evidence, report.witnesses.iter().map(bare)));
     if report.unknown_keys > 0 {
         lines.push(format!("keys of unknown version order: {}", report.unknown_keys));
     }
@@ -208,6 +207,8 @@ struct Told<'a> {
     violates: Vec<&'static str>,
     also_violates: Vec<&'static str>,
     witness: Vec<Shown<'a>>,
+    /// Of each anomaly the smallest part of the history that shows it.
+    evidence: Vec<judge_evidence::Told<'a>>,
     unknown_keys: usize,
     garbage_reads: usize,
     seconds: f64,
@@ -247,6 +248,7 @@ impl<'a> Told<'a> {
             violates: names(&report.violates),
             also_violates: names(&report.also_violates),
             witness: shown.collect(),
+            evidence: judged.evidence.iter().map(judge_evidence::Told::new).collect(),
             unknown_keys: report.unknown_keys,
             garbage_reads: report.garbage_reads,
             seconds: took.as_secs_f64(),
@@ -296,11 +298,14 @@ mod tests {
     fn a_witness_is_told_with_its_transactions() {
         let judged = judged(&asked(&[], &[]));
         let words = words(&judged, "list-append", Duration::from_millis(1));
-        for expected in ["violated: G2-item\n", "not repeatable-read\n", "T2: line 2", "without 1, which T2 appended"] {
+        for expected in ["violated: G2-item\n", "not repeatable-read\n", "T2: line 2", "T1 -rw-> T2: T1 read key :y without 1"] {
             assert!(words.contains(expected), "no {expected:?} in\n{words}");
         }
         let json = serde_json::to_value(Told::new(&judged, "list-append", Duration::ZERO)).unwrap();
         assert_eq!(json["verdict"], "violated");
         assert_eq!(json["witness"][0]["lines"], serde_json::json!([1, 2]));
+        let evidence = &json["evidence"][0];
+        assert_eq!(evidence["transactions"][1]["operations"], serde_json::json!(["[:append :y 1]", "[:r :x []]"]));
+        assert_eq!((&evidence["reasons"][0]["relation"], &evidence["reasons"][0]["to"]), (&"rw".into(), &2.into()));
     }
 }

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::args::JudgeArgs;
 use crate::failure::Failure;
+use crate::judge_evidence::{self, Bare};
 use crate::judge_txn::list;
 use crate::limited::{Limited, limit, memory_line};
 
@@ -25,6 +26,7 @@ pub(crate) fn judge(args: &JudgeArgs, levels: &[Level], limited: &Limited<'_>) -
         Err(stop) => weak::nothing_read(stop),
     };
     let took = limited.took();
+    judge_evidence::write(args, &report.evidence)?;
     let text = if args.json {
         let told = serde_json::to_string(&Told::new(&report, levels, took));
         let told = told.map_err(|error| Failure::new(exit::BUG, "no JSON").because(&error))?;
@@ -40,8 +42,8 @@ pub(crate) fn judge(args: &JudgeArgs, levels: &[Level], limited: &Limited<'_>) -
     Ok((text, code))
 }
 
-/// The verdict for a person: of each anomaly the first witness.
-fn words(report: &Report, levels: &[Level], took: Duration) -> String {
+/// The verdict for a person: of each anomaly what shows it.
+fn words<'a>(report: &'a Report, levels: &[Level], took: Duration) -> String {
     let mut lines = vec![match report.verdict {
         Verdict::Valid => format!("valid: {}", list(levels)),
         Verdict::Violated => format!("violated: {}", list(&report.anomalies)),
@@ -54,17 +56,13 @@ fn words(report: &Report, levels: &[Level], took: Duration) -> String {
             lines.push(format!("  so also not {}", list(&report.also_violates)));
         }
     }
-    let mut shown = None;
-    for witness in &report.witnesses {
-        if shown.replace(witness.anomaly) == Some(witness.anomaly) {
-            continue;
-        }
-        lines.push(format!("{}:", witness.anomaly));
-        for (number, txn) in (1..).zip(&witness.transactions) {
-            lines.push(format!("  T{number}: line {}: session {} {}", txn.line, txn.session, txn.text));
-        }
-        lines.extend(witness.reasons.iter().map(|reason| format!("  - {reason}")));
-    }
+    let line = |txn: &weak::Shown| format!("line {}: session {} {}", txn.line, txn.session, txn.text);
+    let bare = |witness: &'a weak::Witness| Bare {
+        anomaly: witness.anomaly.name(),
+        transactions: witness.transactions.iter().map(line).collect(),
+        reasons: &witness.reasons,
+    };
+    lines.extend(judge_evidence::lines(&report.evidence, report.witnesses.iter().map(bare)));
     let (operations, transactions) = (report.operations, report.transactions);
     lines.push(format!("{operations} reads and writes in {transactions} transactions, in {}", human(took)));
     let clean: Vec<String> = lines.iter().map(|line| clean::line(line)).collect();
@@ -87,6 +85,8 @@ struct Told<'a> {
     violates: Vec<&'static str>,
     also_violates: Vec<&'static str>,
     witness: Vec<Shown<'a>>,
+    /// Of each anomaly the smallest part of the history that shows it.
+    evidence: Vec<judge_evidence::Told<'a>>,
     seconds: f64,
     /// Bytes, as the kernel counted them for this process.
     peak_memory: Option<u64>,
@@ -129,6 +129,7 @@ impl<'a> Told<'a> {
             violates: names(&report.violates),
             also_violates: names(&report.also_violates),
             witness: shown.collect(),
+            evidence: report.evidence.iter().map(judge_evidence::Told::new).collect(),
             seconds: took.as_secs_f64(),
             peak_memory: memory_line("VmHWM:"),
         }

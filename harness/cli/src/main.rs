@@ -8,6 +8,7 @@ mod failure;
 mod heal;
 mod judge;
 mod judge_durable;
+mod judge_evidence;
 mod judge_file;
 mod judge_txn;
 mod judge_weak;
