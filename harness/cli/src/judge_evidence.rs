@@ -63,23 +63,19 @@ pub(crate) struct Bare<'a> {
     pub(crate) reasons: &'a [String],
 }
 
-/// Lines for a person: of each anomaly the evidence, or else the first witness.
+/// Lines for a person: the evidence, then of each anomaly that has none the first witness.
 pub(crate) fn lines<'a>(all: &[Evidence], witnesses: impl Iterator<Item = Bare<'a>>) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    let mut told: Vec<String> = Vec::new();
+    let mut told: Vec<String> = all.iter().map(|evidence| evidence.anomaly.clone()).collect();
+    let words = all.iter().map(evidence::describe).collect::<String>();
+    let mut lines: Vec<String> = words.lines().map(str::to_owned).collect();
     for witness in witnesses {
         if told.contains(&witness.anomaly) {
             continue;
         }
-        match all.iter().find(|evidence| evidence.anomaly == witness.anomaly) {
-            Some(evidence) => lines.extend(evidence::describe(evidence).lines().map(str::to_owned)),
-            None => {
-                lines.push(format!("{}:", witness.anomaly));
-                let numbered = (1..).zip(&witness.transactions);
-                lines.extend(numbered.map(|(number, transaction)| format!("  T{number}: {transaction}")));
-                lines.extend(witness.reasons.iter().map(|reason| format!("  - {reason}")));
-            }
-        }
+        lines.push(format!("{}:", witness.anomaly));
+        let numbered = (1..).zip(&witness.transactions);
+        lines.extend(numbered.map(|(number, transaction)| format!("  T{number}: {transaction}")));
+        lines.extend(witness.reasons.iter().map(|reason| format!("  - {reason}")));
         told.push(witness.anomaly);
     }
     lines

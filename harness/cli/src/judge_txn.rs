@@ -176,7 +176,12 @@ fn words<'a>(judged: &'a Judged, model: &str, took: Duration) -> String {
     }
     let bare = |witness: &'a txn::Witness| Bare {
         anomaly: witness.anomaly.to_string(),
-        transactions: witness.transactions.iter().filter_map(|place| judged.ops.get(place)).map(ToString::to_string).collect(),
+        transactions: witness
+            .transactions
+            .iter()
+            .filter_map(|place| judged.ops.get(place))
+            .map(ToString::to_string)
+            .collect(),
         reasons: &witness.reasons,
     };
     lines.extend(judge_evidence::lines(&judged.evidence, report.witnesses.iter().map(bare)));
@@ -298,7 +303,9 @@ mod tests {
     fn a_witness_is_told_with_its_transactions() {
         let judged = judged(&asked(&[], &[]));
         let words = words(&judged, "list-append", Duration::from_millis(1));
-        for expected in ["violated: G2-item\n", "not repeatable-read\n", "T2: line 2", "T1 -rw-> T2: T1 read key :y without 1"] {
+        for expected in
+            ["violated: G2-item\n", "not repeatable-read\n", "T2: line 2", "T1 -rw-> T2: T1 read key :y without 1"]
+        {
             assert!(words.contains(expected), "no {expected:?} in\n{words}");
         }
         let json = serde_json::to_value(Told::new(&judged, "list-append", Duration::ZERO)).unwrap();

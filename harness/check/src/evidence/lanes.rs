@@ -69,7 +69,10 @@ impl Lanes {
         for (lane, lines) in lanes.iter().zip(&texts) {
             heights[*lane] = lines.len().max(heights[*lane]);
         }
-        let (mut y, mut tops) = (TOP + EDGE_GAP, Vec::new());
+        // An edge within the first lane goes over its top.
+        let is_over = |(from, to): (usize, usize)| lanes[from] == 0 && lanes[to] == 0;
+        let has_arc = evidence.reasons.iter().filter_map(|reason| reason.edge).any(|(from, to, _)| is_over((from, to)));
+        let (mut y, mut tops) = (if has_arc { TOP + LANE_GAP } else { TOP }, Vec::new());
         for (lane, lines) in heights.iter().enumerate() {
             tops.push(y);
             y += lines * LINE + 2 * PAD + LANE_GAP + EDGE_GAP * crossing(evidence, &lanes, lane);

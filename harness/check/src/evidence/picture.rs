@@ -21,6 +21,9 @@ const STYLE: &str = "text{font:12px sans-serif;fill:#222}.title{font-size:15px;f
 .aborted{fill:#f8dcd9;stroke:#b3261e}.unknown{stroke-dasharray:5 3}.edge{fill:none;stroke-width:1.7}.label{fill:#fff;stroke-width:1.2}\
 .mark{text-anchor:middle;font:bold 11px sans-serif}.apart{stroke:#bbb}";
 
+const LEGEND: &str = "ww: replaced what the first wrote; wr: read what the first wrote; rw: replaced what the first read. Grey \
+                      boxes show the order of versions, red ones aborted, and of dashed ones the outcome is not known.";
+
 /// A page with the words and the picture of each.
 pub fn html(all: &[Evidence]) -> String {
     let parts = all.iter().map(|evidence| (describe(evidence), svg(std::slice::from_ref(evidence))));
@@ -31,7 +34,8 @@ pub fn html(all: &[Evidence]) -> String {
 pub fn svg(all: &[Evidence]) -> String {
     let panels: Vec<(String, usize, usize)> = all.iter().map(panel).collect();
     let width = panels.iter().map(|(_, width, _)| *width).max().unwrap_or(NARROWEST);
-    let height = panels.iter().map(|(.., height)| height).sum();
+    let legend = wrapped(LEGEND, (width - 24) / CHARACTER);
+    let height = panels.iter().map(|(.., height)| height).sum::<usize>() + legend.len() * LINE;
     let mut out = drawing::open(width, height, STYLE);
     let mut y = 0;
     for (panel, _, height) in panels {
@@ -43,6 +47,10 @@ pub fn svg(all: &[Evidence]) -> String {
         };
         let _written = writeln!(out, "<g transform=\"translate(0 {y})\">\n{line}{panel}</g>");
         y += height;
+    }
+    for line in legend {
+        let _written = writeln!(out, "<text class=\"note\" x=\"12\" y=\"{y}\">{line}</text>");
+        y += LINE;
     }
     out.push_str("</svg>\n");
     out
@@ -251,14 +259,7 @@ fn sentences(out: &mut String, evidence: &Evidence, (width, top): (usize, usize)
         let _written = writeln!(out, "<text x=\"12\" y=\"{y}\">{}</text>", escaped(&line));
         y += LINE + 2;
     }
-    let legend = "ww: replaced what the first wrote; wr: read what the first wrote; rw: replaced what the first read. Grey boxes \
-                  show the order of versions, red ones aborted, and of dashed ones the outcome is not known.";
-    y += 6;
-    for line in wrapped(legend, room) {
-        let _written = writeln!(out, "<text class=\"note\" x=\"12\" y=\"{y}\">{line}</text>");
-        y += LINE;
-    }
-    y + 8
+    y + 12
 }
 
 /// Lines of at most so many characters, broken between words where that is possible.
