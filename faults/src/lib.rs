@@ -21,6 +21,7 @@ pub static FAULTS: &[FaultEntry] = &[
     clock::strobe::ENTRY,
     disk::corrupt::ENTRY,
     disk::error::ENTRY,
+    disk::freeze::ENTRY,
     disk::full::ENTRY,
     disk::latency::ENTRY,
     disk::lost_fsync::ENTRY,

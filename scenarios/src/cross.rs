@@ -15,7 +15,7 @@ use firedrill_core::workload::WorkloadEntry;
 
 use crate::Context;
 use crate::fault::Draft;
-use crate::{cluster, load, safety};
+use crate::{cluster, load, safety, volumes};
 
 pub(crate) fn check(
     context: &Context<'_>,
@@ -30,6 +30,7 @@ pub(crate) fn check(
         clocks(context, cluster, fault);
         names(context, cluster, fault);
     }
+    volumes::check(context, faults);
     operations(context, cluster, load);
     let placed = timeline(context, faults);
     outlasting(context, load, faults, &placed);

@@ -24,6 +24,7 @@ mod goals;
 mod load;
 mod place;
 mod safety;
+mod volumes;
 
 /// The version of the language that this crate reads: `firedrill = 1`.
 pub const LANGUAGE: u64 = 1;

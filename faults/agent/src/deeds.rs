@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod cut;
 pub mod disk;
+pub mod freeze;
 pub mod impair;
 pub mod kill;
 pub mod names;
@@ -77,6 +78,7 @@ pub trait Grip: Debug + Send {
 pub fn work(action: &Action) -> Result<&'static dyn Work, Refusal> {
     match action {
         Action::Cut { .. } => Ok(&cut::Cut),
+        Action::FreezeDisk { .. } => Ok(&freeze::Freeze),
         Action::HarmDisk { .. } => Ok(&disk::Disk),
         Action::Kill { .. } => Ok(&kill::Kill),
         Action::LosePower { .. } => Ok(&power::Power),
@@ -108,6 +110,7 @@ pub fn restarts(action: &Action) -> Vec<&NodeName> {
         Action::Cut { .. }
         | Action::Pause { .. }
         | Action::Impair { .. }
+        | Action::FreezeDisk { .. }
         | Action::HarmDisk { .. }
         | Action::Press { .. }
         | Action::ShiftClock { .. }
@@ -127,6 +130,7 @@ pub fn keeps_down(action: &Action, whom: &NodeName) -> bool {
         | Action::Cut { .. }
         | Action::Pause { .. }
         | Action::Impair { .. }
+        | Action::FreezeDisk { .. }
         | Action::HarmDisk { .. }
         | Action::Press { .. }
         | Action::ShiftClock { .. }

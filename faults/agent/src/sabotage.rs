@@ -99,6 +99,7 @@ fn moved(action: &Action, nodes: &[&NodeName]) -> Action {
         }
         Action::Kill { node, .. }
         | Action::Pause { node, .. }
+        | Action::FreezeDisk { node }
         | Action::HarmDisk { node, .. }
         | Action::Oom { node, .. }
         | Action::RestartLoop { node, .. }

@@ -1,7 +1,8 @@
-//! Faults of disks. All of them name what they harm with the same keys: `path`, `ops`, `chance` and `nth`.
+//! Faults of disks. All of them but `freeze` name what they harm with the same keys: `path`, `ops`, `chance` and `nth`.
 
 pub mod corrupt;
 pub mod error;
+pub mod freeze;
 pub mod full;
 pub mod latency;
 pub mod lost_fsync;

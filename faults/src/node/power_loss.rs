@@ -10,9 +10,12 @@
 use std::time::Duration;
 
 use firedrill_core::action::{Action, Deed};
-use firedrill_core::fault::{Fault, FaultEntry, FaultPlan, Hold, HoldRule, PlanError, PlanInput, Step};
+use firedrill_core::fault::{Fault, FaultEntry, FaultPlan, Hold, HoldRule, Needs, PlanError, PlanInput, Step};
+use firedrill_core::harm::FileSystem;
 use firedrill_core::seed::ChaCha8Rng;
 use firedrill_core::spec::Fields;
+
+use crate::disk::freeze::file_system;
 
 /// Its place in the registry.
 pub const ENTRY: FaultEntry = FaultEntry {
@@ -21,7 +24,8 @@ pub const ENTRY: FaultEntry = FaultEntry {
     example: r#"
 [[fault]]
 kind = "node.power-loss"
-on   = "all"           # or "primary"…
+on   = "all"            # or "primary"…
+# file-system = "xfs"   # default: ext4
 at   = "10s"
 for  = "5s"
 "#,
@@ -30,11 +34,13 @@ for  = "5s"
     parse,
 };
 
-struct PowerLoss;
+struct PowerLoss {
+    volume: Option<FileSystem>,
+}
 
 #[expect(clippy::unnecessary_wraps, reason = "the signature of every entry's parse")]
-fn parse(_fields: &mut Fields<'_, '_>) -> Option<Box<dyn Fault>> {
-    Some(Box::new(PowerLoss))
+fn parse(fields: &mut Fields<'_, '_>) -> Option<Box<dyn Fault>> {
+    Some(Box::new(PowerLoss { volume: file_system(fields) }))
 }
 
 impl Fault for PowerLoss {
@@ -45,5 +51,10 @@ impl Fault for PowerLoss {
             impairs: input.targets.iter().map(|node| (node.clone(), None)).collect(),
             words: format!("cut the power of {}: what was not synced is gone", crate::words::list(input.targets)),
         })
+    }
+
+    fn needs(&self) -> Needs {
+        let deeds = ENTRY.deeds.iter().copied().collect();
+        Needs { deeds, volumes: self.volume.into_iter().collect(), ..Needs::default() }
     }
 }

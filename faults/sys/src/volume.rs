@@ -22,6 +22,8 @@ const INTERVAL: Duration = Duration::from_millis(5);
 struct Kind {
     name: &'static str,
     program: &'static str,
+    /// The distribution's package that has the program.
+    package: &'static str,
     arguments: &'static [&'static str],
     options: &'static str,
 }
@@ -31,26 +33,31 @@ const KINDS: [Kind; 2] = [
     Kind {
         name: "ext4",
         program: "mkfs.ext4",
+        package: "e2fsprogs",
         arguments: &["-q", "-F", "-E", "lazy_itable_init=1,lazy_journal_init=1"],
         options: "noinit_itable",
     },
-    Kind { name: "xfs", program: "mkfs.xfs", arguments: &["-q", "-f"], options: "" },
+    Kind { name: "xfs", program: "mkfs.xfs", package: "xfsprogs", arguments: &["-q", "-f"], options: "" },
 ];
 
 mod calls {
     // FS_IOC_SHUTDOWN, which ext4 and f2fs took over from XFS (XFS_IOC_GOINGDOWN), number included.
+    // FIFREEZE and FITHAW of linux/fs.h; the kernel ignores their argument.
+    nix::ioctl_none_bad!(freeze, nix::request_code_readwrite!(b'X', 119, size_of::<i32>()));
+    nix::ioctl_none_bad!(thaw, nix::request_code_readwrite!(b'X', 120, size_of::<i32>()));
     nix::ioctl_write_ptr_bad!(shut_down, nix::request_code_read!(b'X', 125, size_of::<u32>()), u32);
 }
 
 /// `FS_SHUTDOWN_FLAGS_NOLOGFLUSH`: not even the journal's memory reaches the device.
 const NO_LOG_FLUSH: u32 = 2;
 
-/// The file system that volumes are made with here. `Err` says what is missing, and what would provide it.
-pub fn kind() -> Result<&'static str, (String, String)> {
-    chosen().map(|kind| kind.name)
+/// The file system that volumes are made with here, if none or if this one is asked for (`ext4`, `xfs`). `Err` says what is
+/// missing, and what would provide it.
+pub fn kind(asked: Option<&str>) -> Result<&'static str, (String, String)> {
+    chosen(asked).map(|kind| kind.name)
 }
 
-fn chosen() -> Result<&'static Kind, (String, String)> {
+fn chosen(asked: Option<&str>) -> Result<&'static Kind, (String, String)> {
     if !Path::new("/dev/loop-control").exists() {
         let remedy = "modprobe loop; in a container: run it with --privileged --volume /dev:/dev";
         return Err(("this machine has no loop devices".to_owned(), remedy.to_owned()));
@@ -59,14 +66,22 @@ fn chosen() -> Result<&'static Kind, (String, String)> {
     let offers = |kind: &&Kind| known.lines().any(|line| line.split_whitespace().next_back() == Some(kind.name));
     let makes = |kind: &&Kind| programs::find(kind.program).is_some();
     // A file system that is a module is not known before its first mount.
-    let best = KINDS.iter().find(|kind| makes(kind) && offers(kind)).or_else(|| KINDS.iter().find(makes));
-    best.ok_or_else(|| ("program mkfs.ext4 is not installed".to_owned(), "apt-get install e2fsprogs".to_owned()))
+    let kinds = || KINDS.iter().filter(|kind| asked.is_none_or(|asked| asked == kind.name));
+    let best = kinds().find(|kind| makes(kind) && offers(kind)).or_else(|| kinds().find(makes));
+    best.ok_or_else(|| {
+        let Some(first) = kinds().next() else {
+            let known: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
+            return (format!("no volumes of {} are made", asked.unwrap_or_default()), format!("use {}", known.join(" or ")));
+        };
+        let remedy = format!("apt-get install {}", first.package);
+        (format!("program {} is not installed", first.program), remedy)
+    })
 }
 
-/// Makes a new image with an empty file system in it.
+/// Makes a new image with an empty file system in it, of the kind that is asked for or the best.
 #[expect(clippy::disallowed_methods, reason = "sys is where commands are run")]
-pub fn make(image: &Path) -> io::Result<()> {
-    let Kind { program, arguments, .. } = chosen().map_err(|(what, _)| io::Error::other(what))?;
+pub fn make(image: &Path, asked: Option<&str>) -> io::Result<()> {
+    let Kind { program, arguments, .. } = chosen(asked).map_err(|(what, _)| io::Error::other(what))?;
     File::create_new(image)?.set_len(SIZE)?;
     let path = programs::find(program).ok_or_else(|| io::Error::other(format!("program {program} is gone")))?;
     let mut command = Command::new(path);
@@ -84,10 +99,14 @@ pub fn mount(image: &File, at: &Path) -> io::Result<()> {
         return Err(io::Error::other(format!("it is still on {}", device.display())));
     }
     let device = loops::attach(image)?;
+    mount_device(&device.path, at)
+}
+
+fn mount_device(device: &Path, at: &Path) -> io::Result<()> {
     // The image says what it is, whoever made it; the wrong ones do not take it.
     let mut failure = io::Error::other("no file system to mount it as");
     for Kind { name, options, .. } in KINDS {
-        match mounts::device(&device.path, at, name, options) {
+        match mounts::device(device, at, name, options) {
             Ok(()) => return Ok(()),
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => failure = error,
             Err(error) if error.raw_os_error() == Some(libc::ENODEV) => {}
@@ -122,6 +141,36 @@ pub fn cut_power(roots: &[File]) -> io::Result<()> {
         unsafe { calls::shut_down(root.as_raw_fd(), &raw const flags) }?;
     }
     Ok(())
+}
+
+/// Freezes a file system: what is written is on the device when this returns, and whoever changes anything from then on
+/// waits until it is thawed. `EBUSY` if it is frozen already.
+#[expect(unsafe_code, reason = "an ioctl of file systems")]
+pub fn freeze(root: &File) -> io::Result<()> {
+    // SAFETY: the call takes no memory of ours.
+    unsafe { calls::freeze(root.as_raw_fd()) }?;
+    Ok(())
+}
+
+/// Thaws a file system. Succeeds if it is not frozen.
+#[expect(unsafe_code, reason = "an ioctl of file systems")]
+pub fn thaw(root: &File) -> io::Result<()> {
+    // SAFETY: the call takes no memory of ours.
+    match unsafe { calls::thaw(root.as_raw_fd()) } {
+        Ok(_) | Err(Errno::EINVAL) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Thaws the file system on a loop device that may be mounted nowhere any more: a frozen one keeps its device for good, and
+/// whoever waits for it cannot even be killed. It is mounted at `at`, a folder made for that, and taken away again.
+pub fn thaw_device(device: &Path, at: &Path) -> io::Result<()> {
+    fs::create_dir(at)?;
+    let thawed = mount_device(device, at).and_then(|()| {
+        let thawed = File::open(at).and_then(|root| thaw(&root));
+        thawed.and(nix::mount::umount(at).map_err(io::Error::from))
+    });
+    thawed.and(fs::remove_dir(at))
 }
 
 /// Unmounts what is mounted at `at`, here and wherever the mount is propagated to, and waits until the image is on no

@@ -97,6 +97,11 @@ pub enum Action {
         /// What chance is drawn from.
         seed: u64,
     },
+    /// The file system of a node's data directory takes no changes: who makes one waits. Reading goes on.
+    FreezeDisk {
+        /// On which node.
+        node: NodeName,
+    },
     /// All nodes lose their power at once: their wires are dead, and what is not on the device is gone. Undone by
     /// starting again.
     LosePower {
@@ -173,6 +178,7 @@ impl Action {
             Self::Pause { .. } => Deed::PauseProcess,
             Self::Impair { .. } => Deed::ImpairLinks,
             Self::HarmDisk { .. } => Deed::HarmDisk,
+            Self::FreezeDisk { .. } => Deed::FreezeDisk,
             Self::LosePower { .. } => Deed::LosePower,
             Self::Oom { .. } => Deed::OomProcess,
             Self::Press { pressure, .. } => match pressure {
@@ -195,6 +201,7 @@ impl Action {
             Self::Kill { node, .. }
             | Self::Pause { node, .. }
             | Self::HarmDisk { node, .. }
+            | Self::FreezeDisk { node }
             | Self::Oom { node, .. }
             | Self::RestartLoop { node, .. }
             | Self::Stop { node, .. }
@@ -239,6 +246,7 @@ impl fmt::Display for Action {
                 write!(f, "{how}{} {}", on(port), arrows(links))
             }
             Self::HarmDisk { node, target, how, .. } => write!(f, "{how}, {target} of {node}"),
+            Self::FreezeDisk { node } => write!(f, "freeze the file system of {node}"),
             Self::LosePower { nodes } => write!(f, "power loss of {}", names(nodes)),
             Self::Oom { node, process } => write!(f, "out of memory for {} of {node}", whom(process)),
             Self::RestartLoop { node, process, every } => {
@@ -264,6 +272,8 @@ impl fmt::Display for Action {
 pub enum Deed {
     /// [`Action::Cut`].
     CutLinks,
+    /// [`Action::FreezeDisk`].
+    FreezeDisk,
     /// [`Action::HarmDisk`].
     HarmDisk,
     /// [`Action::Impair`].
@@ -296,6 +306,7 @@ impl fmt::Display for Deed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::CutLinks => "cut-links",
+            Self::FreezeDisk => "freeze-disk",
             Self::HarmDisk => "harm-disk",
             Self::ImpairLinks => "impair-links",
             Self::KillProcess => "kill-process",

@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use crate::action::{Action, Deed};
 use crate::cluster::{ClusterView, NodeName, ProcessName};
+use crate::harm::FileSystem;
 use crate::seed::ChaCha8Rng;
 use crate::spec::Fields;
 
@@ -100,6 +101,8 @@ pub struct Needs {
     pub disk: BTreeSet<Option<String>>,
     /// Processes whose clock is changed; `None` is every process.
     pub clocks: BTreeSet<Option<ProcessName>>,
+    /// The file system that the nodes' volumes are to have; more than one cannot be had.
+    pub volumes: BTreeSet<FileSystem>,
     /// Nodes that are named whose names are to be answered wrongly.
     pub names: BTreeSet<NodeName>,
 }
@@ -110,6 +113,7 @@ impl Needs {
         self.deeds.extend(other.deeds);
         self.disk.extend(other.disk);
         self.clocks.extend(other.clocks);
+        self.volumes.extend(other.volumes);
         self.names.extend(other.names);
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::disk::{DISK_OPS, DiskHarm, DiskOp, DiskTarget, Occurrence};
+pub use self::disk::{DISK_OPS, DiskHarm, DiskOp, DiskTarget, FILE_SYSTEMS, FileSystem, Occurrence};
 pub use self::link::{Chance, Impairment};
 use crate::units::{Bytes, human};
 

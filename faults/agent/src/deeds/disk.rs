@@ -1,7 +1,7 @@
 //! Harming disks: a connection to the disk that serves a node's home keeps a harm in force. It ends with the connection,
 //! and so with the agent.
 
-mod look;
+pub(super) mod look;
 mod rest;
 
 use std::ffi::OsString;

@@ -119,6 +119,10 @@ fn restore(world: &World, undo: &Undo) -> Result<(), Refusal> {
 
 /// Kills what is on a node and mounts its volume anew; a disk that serves its home gets its power back.
 fn boot(world: &World, volume: &Volume) -> Result<(), Refusal> {
+    if volume.image.is_some() {
+        // Whoever waits for a frozen file system cannot be killed.
+        volume.thaw().map_err(|error| volume.refusal("thaw", &error))?;
+    }
     kill::end_all(world, &volume.node)?;
     let Some(image) = &volume.image else { return disk::regain_power(world, &volume.node) };
     let image = File::options().read(true).write(true).open(image);
@@ -182,6 +186,13 @@ impl Volume {
     fn is_well(&self, tag: &str) -> bool {
         let mounted = mounts::source(&self.home).is_ok_and(|source| source.is_some());
         mounted && volume::takes_writes(&self.home, &mark_name(tag, "trial"))
+    }
+
+    fn thaw(&self) -> io::Result<()> {
+        match File::open(&self.home).and_then(|root| volume::thaw(&root)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
     }
 
     fn remove_marks(&self, tag: &str) -> io::Result<()> {

@@ -47,6 +47,11 @@ fn commands(config: &Config, undo: &Undo) -> Vec<String> {
             let links = undo.creates.iter().filter_map(|created| created.strip_prefix("clock "));
             links.map(|link| format!("find {} -lname {tag} -delete; rm -f {link}", parent(link))).collect()
         }
+        Action::FreezeDisk { node } => {
+            let site = config.nodes.iter().find(|site| site.name == *node);
+            let home = site.and_then(|site| site.ground.home.as_ref());
+            home.map(|home| format!("fsfreeze --unfreeze {}", home.display())).into_iter().collect()
+        }
         Action::Press { .. } | Action::HarmDisk { .. } | Action::MisleadNames { .. } => Vec::new(),
     }
 }

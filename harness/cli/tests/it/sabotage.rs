@@ -80,8 +80,8 @@ const VARIANTS: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// Families that are tried on a cluster of their own: see [`disk`].
-const APART: [&str; 1] = ["disk."];
+/// The deed of faults that are tried on a cluster of their own: see [`disk`].
+const APART: Deed = Deed::HarmDisk;
 
 /// What cannot be told from the real thing, and why: kind, sabotage, reason.
 const EXCEPT: &[(&str, &str, &str)] = &[];
@@ -91,7 +91,7 @@ fn faults(sabotage: &str) -> Vec<Table> {
     let mut all: Vec<Table> = Vec::new();
     let mut gap = "";
     let ends = |entry: &FaultEntry| entry.deeds.iter().any(|deed| ENDING.contains(deed));
-    let told_here = FAULTS.iter().filter(|entry| !APART.iter().any(|apart| entry.kind.starts_with(apart)));
+    let told_here = FAULTS.iter().filter(|entry| !entry.deeds.contains(&APART));
     let (enders, others): (Vec<&FaultEntry>, Vec<&FaultEntry>) = told_here.partition(|entry| ends(entry));
     for entry in others.into_iter().chain(enders) {
         let variants =

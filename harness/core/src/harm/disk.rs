@@ -43,6 +43,25 @@ pub const DISK_OPS: [(&str, DiskOp); 8] = [
     ("write", DiskOp::Write),
 ];
 
+/// The file systems that a volume of a node's own can have.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FileSystem {
+    /// ext4.
+    Ext4,
+    /// XFS.
+    Xfs,
+}
+
+/// The file systems by the words of scenarios, which are the kernel's.
+pub const FILE_SYSTEMS: [(&str, FileSystem); 2] = [("ext4", FileSystem::Ext4), ("xfs", FileSystem::Xfs)];
+
+impl fmt::Display for FileSystem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(FILE_SYSTEMS.iter().find(|(_, known)| known == self).map_or("?", |(word, _)| word))
+    }
+}
+
 /// Which occurrences of an operation are harmed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -14,6 +14,7 @@ use std::time::Duration;
 use firedrill_agent::protocol::{Config, Ground, NodeSite, Site, TAG};
 use firedrill_agent::{failpoint, sabotage};
 use firedrill_core::action::Deed;
+use firedrill_core::harm::FileSystem;
 use firedrill_core::platform::{StartError, Started};
 use firedrill_core::{units, wait};
 use firedrill_sys::identity::{Identity, boot_id};
@@ -129,6 +130,7 @@ impl Lab {
             nodes: nodes.collect(),
             units: self.recipe.units.clone(),
             accounts,
+            volume: self.volume().map(|asked| asked.to_string()),
             limits: groups::limits(&self.request.needs),
             clocks: self.clocks(),
             owner: firedrill_sys::namespaces::own_ids(),
@@ -181,10 +183,16 @@ impl Lab {
         }
     }
 
-    /// Whether every node's home is on a volume of its own, so that its power can be cut.
+    /// Whether every node's home is on a volume of its own, so that it can be frozen, or its power cut.
     pub(super) fn has_volumes(&self) -> bool {
+        let deeds = [Deed::FreezeDisk, Deed::LosePower];
         // A disk that can be harmed can lose its power, too.
-        self.request.needs.deeds.contains(&Deed::LosePower) && !self.has_disks()
+        deeds.iter().any(|deed| self.request.needs.deeds.contains(deed)) && !self.has_disks()
+    }
+
+    /// The file system that volumes are asked to have.
+    pub(super) fn volume(&self) -> Option<FileSystem> {
+        self.request.needs.volumes.first().copied()
     }
 
     /// Whether every node's home is served by a disk that can be harmed.

@@ -49,7 +49,7 @@ pub const ENTRY: PlatformEntry = PlatformEntry {
     summary: "real servers on this machine, each node in namespaces of its own",
     offers: |_| Offer::Perhaps,
     virtual_time: false,
-    survey: |deeds| preflight::survey(None, deeds),
+    survey: |deeds| preflight::survey(None, deeds, None),
     open: |request| Lab::open(request).map(|lab| -> Arc<dyn Platform> { Arc::new(lab) }),
 };
 
@@ -117,8 +117,8 @@ impl Lab {
 #[async_trait]
 impl Platform for Lab {
     async fn survey(&self, deeds: &[Deed]) -> Survey {
-        let (recipe, deeds) = (self.recipe.clone(), deeds.to_vec());
-        let asked = spawn_blocking(move || preflight::survey(Some(&recipe), &deeds)).await;
+        let (recipe, deeds, volume) = (self.recipe.clone(), deeds.to_vec(), self.volume());
+        let asked = spawn_blocking(move || preflight::survey(Some(&recipe), &deeds, volume)).await;
         asked.unwrap_or_else(|error| {
             let what = format!("this host could not be asked: {error}");
             Survey { missing: vec![Missing::new(what, "please report this as a bug")], deeds: Vec::new() }

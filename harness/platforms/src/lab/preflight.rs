@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use firedrill_core::action::Deed;
+use firedrill_core::harm::FileSystem;
 use firedrill_core::platform::{Mechanism, Missing, Survey};
 use firedrill_core::system::LabRecipe;
 use firedrill_sys::nft::{self, Keeper};
@@ -23,8 +24,8 @@ const HARM_DISK: &str = "a file system in user space (FUSE) between the servers 
 const MISLEAD_NAMES: &str = "a name server of the lab's own, which every node asks by its own /etc/resolv.conf, and which tells the truth when the agent is gone";
 
 /// Asks this host for everything: what the recipe's servers need, and what each deed will be done with. Without a recipe
-/// only what any lab needs.
-pub(super) fn survey(recipe: Option<&LabRecipe>, deeds: &[Deed]) -> Survey {
+/// only what any lab needs. `volume` is the file system that volumes are asked to have.
+pub(super) fn survey(recipe: Option<&LabRecipe>, deeds: &[Deed], volume: Option<FileSystem>) -> Survey {
     let mut missing = missing_programs(recipe);
     missing.extend(recipe.into_iter().flat_map(missing_users));
     missing.extend([dirs::state_dir(), dirs::cache_dir()].iter().filter_map(|folder| closed_folder(folder)));
@@ -39,13 +40,13 @@ pub(super) fn survey(recipe: Option<&LabRecipe>, deeds: &[Deed]) -> Survey {
     }
     let asked = |deed: Deed| match refused.iter().find(|(refused, _)| *refused == deed) {
         Some((_, lacks)) => Err(lacks.clone()),
-        None => mechanism(deed),
+        None => mechanism(deed, volume),
     };
     Survey { missing, deeds: deeds.iter().map(|deed| (*deed, asked(*deed))).collect() }
 }
 
 /// What a deed is done with here, as far as it can be told without a trial in namespaces (see [`trial`]).
-fn mechanism(deed: Deed) -> Result<Mechanism, Missing> {
+fn mechanism(deed: Deed, volume: Option<FileSystem>) -> Result<Mechanism, Missing> {
     match deed {
         Deed::CutLinks => Ok(match nft::keeper() {
             Keeper::Socket => {
@@ -62,7 +63,8 @@ fn mechanism(deed: Deed) -> Result<Mechanism, Missing> {
             Ok(Mechanism::best(deed, "signals to the node's processes; init of the lab starts them again"))
         }
         Deed::PauseProcess => Ok(pause()),
-        Deed::LosePower => lose_power(deed),
+        Deed::FreezeDisk => on_volume(deed, volume, "fsfreeze (FIFREEZE)", ""),
+        Deed::LosePower => on_volume(deed, volume, "FS_IOC_SHUTDOWN", ", then SIGKILL and a new mount"),
         Deed::HarmDisk => Ok(Mechanism::best(deed, HARM_DISK)),
         Deed::ShiftClock => clocks::library().map(|_| {
             Mechanism::best(deed, "libfaketime in the servers; the offset is the name of a thread of the agent")
@@ -127,13 +129,14 @@ fn pause() -> Mechanism {
 }
 
 /// Only root outside of a user namespace may attach loop devices and mount file systems of devices.
-fn lose_power(deed: Deed) -> Result<Mechanism, Missing> {
+fn on_volume(deed: Deed, asked: Option<FileSystem>, by: &str, then: &str) -> Result<Mechanism, Missing> {
     if !dirs::is_root() {
         let what = "only root may mount volumes of their own for the nodes (loop devices)";
         return Err(Missing::new(what, "run firedrill as root"));
     }
-    let words = |kind| format!("FS_IOC_SHUTDOWN on a loop-mounted {kind} for each node, then SIGKILL and a new mount");
-    volume::kind().map(|kind| Mechanism::best(deed, words(kind))).map_err(|(what, remedy)| Missing::new(what, remedy))
+    let words = |kind| format!("{by} on a loop-mounted {kind} for each node{then}");
+    let kind = volume::kind(asked.map(|asked| asked.to_string()).as_deref());
+    kind.map(|kind| Mechanism::best(deed, words(kind))).map_err(|(what, remedy)| Missing::new(what, remedy))
 }
 
 /// Where the agent is: `FIREDRILL_AGENT`, else beside this program, or one folder up, where cargo puts it as seen from

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use firedrill_core::platform::{Reach, Residue};
 use firedrill_sys::identity::{Identity, boot_id};
-use firedrill_sys::{cgroup, clock, dirs, loops};
+use firedrill_sys::{cgroup, clock, dirs, loops, volume};
 use serde::{Deserialize, Serialize};
 
 use super::{doing, stray};
@@ -22,6 +22,8 @@ const UNBORN: &str = ".new-";
 const END_PATIENCE: Duration = Duration::from_secs(30);
 /// How long it may take afterwards to unmount what only the lab had mounted.
 const DETACH_PATIENCE: Duration = Duration::from_secs(10);
+/// After which a volume that is still there is taken for a frozen one.
+pub(crate) const THAW_AFTER: Duration = Duration::from_millis(500);
 const DETACH_LOOKS: Duration = Duration::from_millis(10);
 
 /// What a lab is for.
@@ -106,10 +108,11 @@ pub(crate) fn create(record: &Record) -> io::Result<PathBuf> {
 
 /// Removes what a lab whose processes are gone left on the host. Succeeds if there is nothing.
 pub(crate) fn remove_remains(lab_dir: &Path, record: &Record) -> io::Result<()> {
-    let groups = cgroup::remove(&record.cgroups);
     // Nothing of a lab is mounted outside of it; what somebody has mounted there must not be emptied with the folder.
     stray::unmount_below(lab_dir)?;
+    // Groups are empty once nothing waits for a frozen volume any more.
     let devices = detach_all(lab_dir);
+    let groups = cgroup::remove(&record.cgroups);
     let data = match fs::remove_dir_all(lab_dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
@@ -118,13 +121,26 @@ pub(crate) fn remove_remains(lab_dir: &Path, record: &Record) -> io::Result<()> 
 }
 
 /// Waits until no loop device has a file of the lab: they go with the mounts, which the kernel takes down when the last
-/// process of the lab has ended, and a moment after it. What stays is detached.
+/// process of the lab has ended, and a moment after it. Those of frozen volumes go once they are thawed. What stays is detached.
 fn detach_all(lab_dir: &Path) -> io::Result<()> {
-    let gone = clock::until(DETACH_PATIENCE, DETACH_LOOKS, || devices_of(lab_dir).is_empty().then_some(()));
-    if gone.is_some() {
+    let gone = |patience| clock::until(patience, DETACH_LOOKS, || devices_of(lab_dir).is_empty().then_some(()));
+    if gone(THAW_AFTER).is_some() {
+        return Ok(());
+    }
+    thaw_all(lab_dir);
+    if gone(DETACH_PATIENCE).is_some() {
         return Ok(());
     }
     devices_of(lab_dir).iter().map(|(device, _)| loops::detach(device)).fold(Ok(()), Result::and)
+}
+
+/// Thaws the volumes of a lab that ends: with one that a fault has frozen its processes wait in the kernel, and the lab
+/// cannot end. One that fails shows in what is left.
+pub(crate) fn thaw_all(lab_dir: &Path) {
+    for (device, _) in devices_of(lab_dir) {
+        let name = device.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        drop(volume::thaw_device(&device, &lab_dir.join(format!(".thaw-{name}"))));
+    }
 }
 
 /// Loop devices with a file of the lab, which the kernel names by its real path.
@@ -146,7 +162,7 @@ pub fn sweep() -> Vec<String> {
     for folder in folders() {
         let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let (whose, removed) = match Record::read(&folder) {
-            Ok(record) if record.is_live() => continue,
+            Ok(record) if record.is_live() && !is_stuck(&folder, &record) => continue,
             Ok(record) => (record.run_id.clone(), remove_remains(&folder, &record)),
             Err(_) if unborn_maker(&name).is_some_and(Identity::is_alive) => continue,
             Err(_) if unborn_maker(&name).is_some() => (name, fs::remove_dir_all(&folder)),
@@ -161,6 +177,16 @@ pub fn sweep() -> Vec<String> {
     said
 }
 
+/// Whether a lab whose holder died could not end before, because its volumes were frozen. They are thawed, and it has ended.
+fn is_stuck(lab_dir: &Path, record: &Record) -> bool {
+    let is_dead = |process: Option<Identity>| process.is_none_or(|process| !process.is_alive());
+    if record.holder.is_none() || !is_dead(record.holder) || !is_dead(record.harness) {
+        return false;
+    }
+    thaw_all(lab_dir);
+    record.init.is_none_or(|init| init.wait_gone(END_PATIENCE).unwrap_or(false))
+}
+
 /// Ends the lab of that run and removes it. An error says why it could not.
 pub fn down(run_id: &str) -> io::Result<()> {
     let not_found = || io::Error::new(io::ErrorKind::NotFound, format!("no lab {run_id}"));
@@ -171,6 +197,9 @@ pub fn down(run_id: &str) -> io::Result<()> {
     for process in [record.init, record.holder].into_iter().flatten() {
         if record.init == Some(process) {
             process.kill().map_err(doing("end the lab"))?;
+            if !process.wait_gone(THAW_AFTER)? {
+                thaw_all(&lab_dir);
+            }
         }
         if !process.wait_gone(END_PATIENCE)? {
             return Err(io::Error::other(format!("process {} of lab {run_id} does not end", process.pid)));

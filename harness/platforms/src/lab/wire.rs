@@ -59,6 +59,9 @@ pub(crate) struct LabConfig {
     pub(crate) limits: Limits,
     /// The clocks that can be changed, if any.
     pub(crate) clocks: Option<Clocks>,
+    /// The file system of volumes, if one is asked for.
+    #[serde(default)]
+    pub(crate) volume: Option<String>,
     /// Effective user and group of whoever started it.
     pub(crate) owner: (u32, u32),
     /// How homes are served by disks that can be harmed, if they are.

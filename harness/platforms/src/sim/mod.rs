@@ -42,7 +42,8 @@ pub const ENTRY: PlatformEntry = PlatformEntry {
 fn offers(deed: Deed) -> Offer {
     match deed {
         Deed::CutLinks | Deed::KillProcess | Deed::PauseProcess => Offer::Always,
-        Deed::HarmDisk
+        Deed::FreezeDisk
+        | Deed::HarmDisk
         | Deed::ImpairLinks
         | Deed::LosePower
         | Deed::MisleadNames

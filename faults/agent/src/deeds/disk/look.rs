@@ -2,6 +2,8 @@
 //! What shows only now and then, or only at a loss of power, is counted where it bites, and tried on a file of ours too.
 
 use std::io::{BufRead as _, BufReader};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
@@ -56,11 +58,9 @@ struct Count {
 pub(super) fn look(served: &Served<'_>, undo: &Undo, harm: Harm<'_>) -> Result<Effect, Refusal> {
     let folder = undo.saved.get(FOLDER).map_or("", String::as_str);
     let rare = harm.target.when != Occurrence::Always;
-    let number = TRIALS.fetch_add(1, Ordering::Relaxed);
-    let tag = undo.tag.trim_start_matches(crate::protocol::TAG);
     let usual = || harm.how.usual_ops().iter().copied().collect();
     let trial = Trial {
-        file: served.at.join(folder).join(format!("{OWN_FILE}{tag}-{}-{number}", std::process::id())),
+        file: own_file(&served.at.join(folder), &undo.tag),
         ops: if harm.target.ops.is_empty() { usual() } else { harm.target.ops.clone() },
         rounds: rounds(harm),
         nanos: u64::try_from(LASTS.as_nanos()).unwrap_or(u64::MAX),
@@ -74,6 +74,26 @@ pub(super) fn look(served: &Served<'_>, undo: &Undo, harm: Harm<'_>) -> Result<E
         return Ok(counted(harm, before, after));
     }
     Ok(judge(harm.how, &shown))
+}
+
+/// Whether changes on the file system at `at` wait, as on a frozen one. `in_force` is whether they should.
+pub(in crate::deeds) fn changes(at: &Path, tag: &str, in_force: bool) -> Result<Effect, Refusal> {
+    let trial = Trial {
+        file: own_file(at, tag),
+        ops: BTreeSet::from([DiskOp::Create, DiskOp::Write, DiskOp::Fsync]),
+        rounds: 1,
+        nanos: u64::try_from(LASTS.as_nanos()).unwrap_or(u64::MAX),
+        bytes: BYTES,
+        rare: false,
+    };
+    Ok(judge(DiskHarm::Stall, &shown(&trial, if in_force { PATIENCE } else { CALM })?))
+}
+
+/// A file of ours for a trial.
+fn own_file(folder: &Path, tag: &str) -> PathBuf {
+    let number = TRIALS.fetch_add(1, Ordering::Relaxed);
+    let tag = tag.trim_start_matches(crate::protocol::TAG);
+    folder.join(format!("{OWN_FILE}{tag}-{}-{number}", std::process::id()))
 }
 
 /// So often that what strikes with a chance strikes almost surely (once in a million it does not), and the n-th is reached.

@@ -170,7 +170,7 @@ struct Folders {
 fn open_folders(config: &LabConfig, node: &NodeConfig) -> io::Result<Folders> {
     let open = |path: &Path| File::open(path).map_err(doing(&path.display()));
     let image = node.image.as_ref().map(|path| {
-        let made = volume::make(path).and_then(|()| File::options().read(true).write(true).open(path));
+        let made = volume::make(path, config.volume.as_deref()).and_then(|()| File::options().read(true).write(true).open(path));
         made.map_err(doing(&format!("make a volume for {}", node.name)))
     });
     Ok(Folders {
@@ -231,6 +231,14 @@ fn fill_home(home: &Path, folders: &Folders) -> io::Result<()> {
         .and_then(|()| template::copy_content(&data, home))
         .and_then(|()| volume::flush(home))
         .map_err(doing("fill the node's volume"))
+}
+
+/// Thaws every volume.
+pub(super) fn thaw(config: &LabConfig) {
+    for node in config.nodes.iter().filter(|node| node.image.is_some()) {
+        // One that cannot be opened is mounted no more, and the holder looks for those.
+        drop(File::open(home_path(node.name.as_str())).and_then(|root| volume::thaw(&root)));
+    }
 }
 
 fn fill_node(config: &NodeConfig, lab: &LabConfig, stage: &Path) -> io::Result<()> {

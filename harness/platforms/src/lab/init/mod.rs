@@ -11,16 +11,17 @@ mod serve;
 mod units;
 
 use std::ffi::OsString;
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use firedrill_sys::children::{self, ChildEnds};
 use firedrill_sys::identity::Identity;
 use firedrill_sys::namespaces::{self, Kind};
 use firedrill_sys::spawn::{self, Forked};
-use firedrill_sys::{cgroup, dirs, pass};
+use firedrill_sys::{cgroup, clock, dirs, pass};
 
 pub(crate) use build::{home_path, image_path, mounts_path, namespace_path, open_path};
 pub(crate) use disk::{raw_path, socket_path};
@@ -36,6 +37,9 @@ pub const ARGUMENT: &str = "__lab-init";
 /// The second argument that asks for a trial of what a lab needs, instead of a lab's folder. A third are the deeds to
 /// be tried, as JSON.
 pub(crate) const TRIAL: &str = "trial";
+
+/// How often it is looked whether init has ended.
+const END_LOOKS: Duration = Duration::from_millis(5);
 
 /// What a program does when its first argument is [`ARGUMENT`]: becomes a lab's holder, and with its child the lab's
 /// init. Must be called before any thread is started.
@@ -97,20 +101,33 @@ fn hold_init(lab_dir: &Path, config: &LabConfig, record: &mut Record, harness: O
         namespaces::map_own_user((0, 0), config.owner).map_err(doing("map the user"))?;
     }
     namespaces::unshare(&[Kind::Pid]).map_err(doing("make a pid namespace"))?;
+    // Its other end closes when init ends, however it ends, before the kernel waits for the lab's other processes.
+    let (mut end, held) = io::pipe()?;
     match spawn::fork()? {
         Forked::Child => {
             let ended = be_init(config, harness);
+            drop(held);
             // The child must not run the holder's part. Its end is the lab's end, whatever it says.
             spawn::leave(ended.is_ok())
         }
         Forked::Parent(init) => {
             // Otherwise the harness would not see init's end.
-            drop(harness);
+            drop((harness, held));
             record.init = Identity::of(init);
             record.write(lab_dir)?;
+            end.read_to_end(&mut Vec::new())?;
+            release(lab_dir, record.init);
             let (status, fine) = children::wait(init)?;
             if fine { Ok(()) } else { Err(io::Error::other(format!("init ended with {status}"))) }
         }
+    }
+}
+
+/// Init has ended, or is about to. With a frozen volume it never would.
+fn release(lab_dir: &Path, init: Option<Identity>) {
+    let gone = || init.is_none_or(|init| !init.is_alive()).then_some(());
+    if clock::until(records::THAW_AFTER, END_LOOKS, gone).is_none() {
+        records::thaw_all(lab_dir);
     }
 }
 
@@ -127,6 +144,8 @@ fn be_init(config: &LabConfig, harness: OwnedFd) -> io::Result<()> {
         }
     };
     let served = serve::Init::new(&places, units::Units::new(config, &places), listening, harness).serve();
+    // Whoever waits for a frozen volume could not be killed, and the lab would not end.
+    build::thaw(config);
     if let Err(error) = &served {
         writeln!(io::stderr(), "lab: init: {error}")?;
     }

@@ -98,7 +98,8 @@ fn try_deed(deed: Deed) -> Option<Missing> {
             let what = format!("the kernel has no nftables for bridges, or no packet sockets: {}", tried.err()?);
             Some(Missing::new(what, "sudo modprobe -a nf_tables nft_meta_bridge af_packet"))
         }
-        Deed::KillProcess
+        Deed::FreezeDisk
+        | Deed::KillProcess
         | Deed::LosePower
         | Deed::MisleadNames
         | Deed::OomProcess
