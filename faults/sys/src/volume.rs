@@ -71,7 +71,10 @@ fn chosen(asked: Option<&str>) -> Result<&'static Kind, (String, String)> {
     best.ok_or_else(|| {
         let Some(first) = kinds().next() else {
             let known: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
-            return (format!("no volumes of {} are made", asked.unwrap_or_default()), format!("use {}", known.join(" or ")));
+            return (
+                format!("no volumes of {} are made", asked.unwrap_or_default()),
+                format!("use {}", known.join(" or ")),
+            );
         };
         let remedy = format!("apt-get install {}", first.package);
         (format!("program {} is not installed", first.program), remedy)

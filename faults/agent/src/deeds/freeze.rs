@@ -44,7 +44,8 @@ impl Work for Freeze {
     }
 
     fn probe(&self, _ends: &Ends, world: &World, undo: &Undo) -> Effect {
-        let looked = volume_of(world, undo).and_then(|home| look::changes(home, &undo.tag, in_force().contains(&undo.tag)));
+        let looked =
+            volume_of(world, undo).and_then(|home| look::changes(home, &undo.tag, in_force().contains(&undo.tag)));
         looked.unwrap_or_else(|refusal| Effect { presence: Presence::Unknown, evidence: refusal.what })
     }
 }

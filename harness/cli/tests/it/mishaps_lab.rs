@@ -10,7 +10,7 @@ use firedrill_core::record::ScenarioRecord;
 use firedrill_core::verdict::Verdict;
 
 use crate::command::{Ended, FIREDRILL, firedrill_in, is_root, machine, program, small_disk, small_disks_can_be_made};
-use crate::scan::{Lab, Running, control_groups, mounts_below, wait_until};
+use crate::scan::{Lab, Running, control_groups, loops_below, mounts_below, wait_until};
 
 /// As the shipped scenarios, so that they share a template: starting from nothing takes half a minute.
 const SCENARIO: &str = r#"
@@ -296,6 +296,28 @@ fn disk_that_is_killed_during_its_fault_ends_the_run() {
     assert!(last_screen.contains(why), "{last_screen}");
     assert_eq!(bench.record().runs[0].clean.verdict, Verdict::Pass);
     bench.assert_nothing_left(&lab);
+}
+
+/// Whoever waits for a frozen file system cannot be killed, and without a mount it stays frozen.
+#[test]
+fn frozen_file_system_outlives_nobody_who_could_thaw_it() {
+    let Some(bench) = Bench::new() else { return };
+    let file = bench.path("frozen.toml");
+    fs::write(&file, STALLED.replace("ops  = [\"write\", \"fsync\"]\n", "").replace("disk.stall", "disk.freeze"))
+        .unwrap();
+    if !bench.can_run(&file) {
+        return;
+    }
+    let mut run = bench.start(&[&file]);
+    run.read_until("stall: at onset: effect proven");
+    let lab = bench.lab();
+    // The holder and init, so that nobody of the lab has the time to thaw it.
+    assert_eq!(lab.kill_all("__lab-init"), 2);
+    run.kill();
+    let heal = firedrill_in(&bench.state(), &["heal", "--all"]);
+    assert_eq!(heal.code, 0, "{}{}", heal.stdout, heal.stderr);
+    bench.assert_nothing_left(&lab);
+    assert_eq!(loops_below(&bench.state()), Vec::<String>::new());
 }
 
 #[test]

@@ -141,10 +141,17 @@ impl Lab {
 
     /// `kill -9` of the one process of it that was started with an argument that contains `word`.
     pub(crate) fn kill(&self, word: &str) {
+        assert_eq!(self.kill_all(word), 1, "{word}");
+    }
+
+    /// `kill -9` of those of it that were started with an argument that contains `word`; how many there were.
+    pub(crate) fn kill_all(&self, word: &str) -> usize {
         let started_so = |pid: &u32| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| contains(&line, word));
         let found: Vec<u32> = self.processes.iter().map(|(pid, _)| *pid).filter(started_so).collect();
-        let [pid] = found[..] else { panic!("{word}: {found:?}") };
-        kill(Pid::from_raw(i32::try_from(pid).unwrap()), Signal::SIGKILL).unwrap();
+        for pid in &found {
+            kill(Pid::from_raw(i32::try_from(*pid).unwrap()), Signal::SIGKILL).unwrap();
+        }
+        found.len()
     }
 
     /// Waits until no process of it is there, and nobody is in a namespace of it.
@@ -183,6 +190,13 @@ fn process(pid: u32) -> Option<Process> {
 
 fn namespaces_of(pid: u32) -> Vec<PathBuf> {
     NAMESPACES.iter().filter_map(|kind| fs::read_link(format!("/proc/{pid}/ns/{kind}")).ok()).collect()
+}
+
+/// Files below a folder that a loop device of this machine has.
+pub(crate) fn loops_below(folder: &Path) -> Vec<String> {
+    let devices = fs::read_dir("/sys/block").unwrap().flatten();
+    let files = devices.filter_map(|device| fs::read_to_string(device.path().join("loop/backing_file")).ok());
+    files.filter(|file| Path::new(file).starts_with(folder)).collect()
 }
 
 /// Mounts of this machine below a folder.

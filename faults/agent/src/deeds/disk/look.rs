@@ -1,8 +1,8 @@
 //! Whether a harm is there: a file of ours in the target is written, synced and read, and timed, by a process of its own.
 //! What shows only now and then, or only at a loss of power, is counted where it bites, and tried on a file of ours too.
 
-use std::io::{BufRead as _, BufReader};
 use std::collections::BTreeSet;
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};

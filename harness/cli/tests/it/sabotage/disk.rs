@@ -1,8 +1,8 @@
 //! Faults of disks, on a cluster of their own: what damages files is better kept from the other faults' servers. etcd, of
 //! which four clusters more are hardly noticed.
 
-use firedrill_faults::FAULTS;
 use super::APART;
+use firedrill_faults::FAULTS;
 use toml::{Table, Value};
 
 /// Everything but the faults. A node whose server a fault has ended stays without, so that there is nothing to settle.

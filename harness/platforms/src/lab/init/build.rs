@@ -170,7 +170,8 @@ struct Folders {
 fn open_folders(config: &LabConfig, node: &NodeConfig) -> io::Result<Folders> {
     let open = |path: &Path| File::open(path).map_err(doing(&path.display()));
     let image = node.image.as_ref().map(|path| {
-        let made = volume::make(path, config.volume.as_deref()).and_then(|()| File::options().read(true).write(true).open(path));
+        let made = volume::make(path, config.volume.as_deref())
+            .and_then(|()| File::options().read(true).write(true).open(path));
         made.map_err(doing(&format!("make a volume for {}", node.name)))
     });
     Ok(Folders {
