@@ -79,11 +79,10 @@ fn volume_of<'a>(world: &'a World, undo: &Undo) -> Result<&'a Path, Refusal> {
     let Action::FreezeDisk { node } = &undo.action else { return Err(not_mine(&undo.action)) };
     let site = world.config.nodes.iter().find(|site| site.name == *node);
     let site = site.ok_or_else(|| Refusal::new(RefusalKind::NoTarget, format!("there is no node {node} here")))?;
-    match (&site.ground.home, &site.ground.device) {
-        (Some(home), Some(_)) => Ok(home),
-        (_, _) => {
-            let what = format!("{node} is on no volume of its own, which could be frozen");
-            Err(Refusal::new(RefusalKind::NotOffered, what))
-        }
+    if let (Some(home), Some(_)) = (&site.ground.home, &site.ground.device) {
+        Ok(home)
+    } else {
+        let what = format!("{node} is on no volume of its own, which could be frozen");
+        Err(Refusal::new(RefusalKind::NotOffered, what))
     }
 }

@@ -15,7 +15,7 @@ use firedrill_core::action::{Action, Effect, Endpoint, Link, Presence, ProcessRe
 use firedrill_core::cluster::NodeName;
 use firedrill_sys::nft::DropTable;
 use firedrill_sys::process::Process;
-use firedrill_sys::{clock, mounts, volume};
+use firedrill_sys::{clock, files, mounts, volume};
 
 use super::{Grip, Scene, Work, cut, disk, kill, not_mine, targets};
 use crate::ends::Ends;
@@ -66,6 +66,10 @@ impl Work for Power {
         for volume in volumes.iter().filter(|volume| volume.image.is_none()) {
             disk::lose_power(scene.world, &volume.node)?;
         }
+        // Whoever waits for a frozen file system could not be killed.
+        for root in &roots {
+            volume::thaw(root).map_err(|error| Refusal::system("thawing a volume", &error))?;
+        }
         volume::cut_power(&roots).map_err(|error| Refusal::system("cutting volumes off from their devices", &error))?;
         let from = clock::boottime_nanos();
         failpoint::at("power-after-loss");
@@ -110,6 +114,7 @@ fn restore(world: &World, undo: &Undo) -> Result<(), Refusal> {
     let volumes: Vec<Volume> =
         nodes(&undo.action)?.iter().map(|node| Volume::of(world, node)).collect::<Result<_, _>>()?;
     in_parallel(&volumes, |volume| {
+        volume.thaw().map_err(|error| volume.refusal("thaw", &error))?;
         if !volume.is_well(&undo.tag) {
             boot(world, volume)?;
         }
@@ -119,10 +124,6 @@ fn restore(world: &World, undo: &Undo) -> Result<(), Refusal> {
 
 /// Kills what is on a node and mounts its volume anew; a disk that serves its home gets its power back.
 fn boot(world: &World, volume: &Volume) -> Result<(), Refusal> {
-    if volume.image.is_some() {
-        // Whoever waits for a frozen file system cannot be killed.
-        volume.thaw().map_err(|error| volume.refusal("thaw", &error))?;
-    }
     kill::end_all(world, &volume.node)?;
     let Some(image) = &volume.image else { return disk::regain_power(world, &volume.node) };
     let image = File::options().read(true).write(true).open(image);
@@ -188,9 +189,13 @@ impl Volume {
         mounted && volume::takes_writes(&self.home, &mark_name(tag, "trial"))
     }
 
+    /// With another fault's freeze nothing could be tried on it. One that was cut off cannot even be opened.
     fn thaw(&self) -> io::Result<()> {
+        if self.image.is_none() {
+            return Ok(());
+        }
         match File::open(&self.home).and_then(|root| volume::thaw(&root)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound || is_cut_off(&error) => Ok(()),
             other => other,
         }
     }
@@ -204,6 +209,10 @@ impl Volume {
         }
         Ok(())
     }
+}
+
+fn is_cut_off(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(files::EIO)
 }
 
 fn mark_name(tag: &str, what: &str) -> String {
