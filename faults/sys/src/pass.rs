@@ -1,11 +1,15 @@
-//! Messages with file descriptors between two processes, over a `SOCK_SEQPACKET` socket pair: each message arrives
-//! whole or not at all, and an end that is gone is seen at once.
+//! Messages with file descriptors between two processes, over a `SOCK_SEQPACKET` socket pair, or one that was connected by
+//! its path: each message arrives whole or not at all, and an end that is gone is seen at once.
 
+use std::fs;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, sendmsg, socketpair,
+    AddressFamily, Backlog, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, accept4, bind,
+    connect, listen, recvmsg, sendmsg, socket, socketpair,
 };
 
 /// The longest message, in bytes. Below half of the kernel's default send buffer (`net.core.wmem_default`, 212992).
@@ -13,6 +17,11 @@ pub const LONGEST: usize = 64 * 1024;
 
 /// Most descriptors in one message.
 pub const MOST_FDS: usize = 4;
+
+/// Connections that may wait to be accepted.
+const WAITING: i32 = 16;
+
+const FLAGS: SockFlag = SockFlag::SOCK_CLOEXEC.union(SockFlag::SOCK_NONBLOCK);
 
 /// A message received.
 #[derive(Debug)]
@@ -25,8 +34,31 @@ pub struct Message {
 
 /// Two connected ends, non-blocking and close-on-exec.
 pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    Ok(socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?)
+    Ok(socketpair(AddressFamily::Unix, SockType::SeqPacket, None, FLAGS)?)
+}
+
+/// Listens at a path, for this user alone. Non-blocking and close-on-exec.
+pub fn listen_at(path: &Path) -> io::Result<OwnedFd> {
+    let listener = socket(AddressFamily::Unix, SockType::SeqPacket, FLAGS, None)?;
+    bind(listener.as_raw_fd(), &UnixAddr::new(path)?)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    listen(&listener, Backlog::new(WAITING)?)?;
+    Ok(listener)
+}
+
+/// Takes the next connection; `WouldBlock` when there is none. Non-blocking and close-on-exec.
+#[expect(unsafe_code, reason = "a descriptor arrives as a number and becomes owned here")]
+pub fn accept(listener: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let raw = accept4(listener.as_raw_fd(), FLAGS)?;
+    // SAFETY: the kernel has just made this descriptor for this process; nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(raw) })
+}
+
+/// Connects to who listens at a path. Non-blocking and close-on-exec.
+pub fn connect_to(path: &Path) -> io::Result<OwnedFd> {
+    let stream = socket(AddressFamily::Unix, SockType::SeqPacket, FLAGS, None)?;
+    connect(stream.as_raw_fd(), &UnixAddr::new(path)?)?;
+    Ok(stream)
 }
 
 /// Sends one message. `WouldBlock` when the other end does not read, `BrokenPipe` when it is gone.
@@ -71,6 +103,19 @@ mod tests {
     use std::os::fd::AsFd as _;
 
     use super::*;
+
+    #[test]
+    fn who_connects_by_path_is_accepted() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("door");
+        assert_eq!(connect_to(&path).unwrap_err().kind(), io::ErrorKind::NotFound);
+        let listener = listen_at(&path).unwrap();
+        assert_eq!(accept(listener.as_fd()).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        let here = connect_to(&path).unwrap();
+        let there = accept(listener.as_fd()).unwrap();
+        send(here.as_fd(), b"hello", &[]).unwrap();
+        assert_eq!(receive(there.as_fd()).unwrap().unwrap().bytes, b"hello");
+    }
 
     #[test]
     fn a_descriptor_crosses_and_the_end_is_seen() {

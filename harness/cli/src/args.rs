@@ -96,6 +96,9 @@ pub(crate) struct RunArgs {
     /// Start from nothing: neither use nor save the cached cluster template
     #[arg(long)]
     pub(crate) no_template: bool,
+    /// Run against a cluster that `up` left running, and leave it running
+    #[arg(long, value_name = "ID", conflicts_with = "no_template")]
+    pub(crate) against: Option<String>,
 }
 
 /// `plan`.

@@ -22,10 +22,15 @@ use crate::terminal::Terminal;
 pub(crate) fn heal(args: &HealArgs) -> ExitCode {
     let wanted = args.run.as_deref().map(ids);
     let mut healing = Healing { left: false, seen: 0 };
-    match journal::find(&firedrill_sys::dirs::state_dir()) {
-        Ok(journals) => healing.journals(&journals, wanted.as_deref()),
-        Err(error) => healing.residue(&because("the journals cannot be read", &error)),
-    }
+    let journals = match journal::find(&firedrill_sys::dirs::state_dir()) {
+        Ok(journals) => journals,
+        Err(error) => {
+            healing.residue(&because("the journals cannot be read", &error));
+            Vec::new()
+        }
+    };
+    let (visitors, own): (Vec<Found>, Vec<Found>) = journals.into_iter().partition(is_visitor);
+    healing.journals(&own, wanted.as_deref());
     let tags = match &wanted {
         Some(ids) => ids.iter().map(|id| format!("{TAG}{id}-")).collect(),
         None => vec![TAG.to_owned()],
@@ -36,11 +41,28 @@ pub(crate) fn heal(args: &HealArgs) -> ExitCode {
             healing.agents(&format!("the cluster {id}"), lab::heal::heal_lab(&id, tag));
         }
     }
+    // What runs did to clusters that are not their own is undone by now; if it is not, their journals stay.
+    healing.journals(&visitors, wanted.as_deref());
     healing.labs(wanted.as_deref());
     if healing.seen == 0 && !healing.left {
         output::print("nothing to heal\n");
     }
     ExitCode::from(if healing.left { exit::DIRTY } else { exit::PASS })
+}
+
+/// Heals after every run that is gone, as `heal --all` would, but only if there is one; says nothing otherwise. What could not
+/// be undone is said, and stays in its journal.
+pub(crate) fn after_the_dead() {
+    let dead = |found: &Found| !found.live;
+    let journals = journal::find(&firedrill_sys::dirs::state_dir());
+    if lab::any_dead() || journals.is_ok_and(|journals| journals.iter().any(dead)) {
+        heal(&HealArgs { run: None, all: true });
+    }
+}
+
+/// Whether the cluster of that journal's run was not its own.
+fn is_visitor(found: &Found) -> bool {
+    found.header.as_ref().is_some_and(|header| header.against.is_some())
 }
 
 /// What the program does as [`lab::heal::INSIDE`]: heals inside a lab, and says what was done, one JSON line each.
@@ -96,6 +118,9 @@ impl Healing {
     }
 
     fn run(&mut self, found: &Found, id: &str) {
+        if is_visitor(found) && self.left {
+            return;
+        }
         if lab::list().iter().any(|record| record.run_id == id && record.purpose == lab::Purpose::Run)
             && let Err(error) = lab::down(id)
         {

@@ -62,6 +62,7 @@ fn survey(scenario: &Scenario) -> Survey {
             lease: scenario.safety.lease,
             seed: UNSEEDED,
             clock: Clock::start(),
+            against: None,
         });
         match opened {
             Ok(platform) => platform.survey(&deeds(scenario)).await,

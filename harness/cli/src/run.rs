@@ -10,6 +10,7 @@ use firedrill_core::verdict::{Verdict, exit};
 use firedrill_engine::interrupt::Interrupts;
 use firedrill_engine::observe::Observer;
 use firedrill_engine::{RunError, RunOptions, run_scenario};
+use firedrill_platforms::lab;
 use firedrill_reports::console::{self, Paint, Style};
 use firedrill_reports::junit::NotRun;
 use firedrill_scenarios::Overrides;
@@ -18,7 +19,7 @@ use crate::args::RunArgs;
 use crate::failure::Failure;
 use crate::progress::Console;
 use crate::terminal::Terminal;
-use crate::{limited, loaded, output, written};
+use crate::{heal, limited, loaded, output, written};
 
 /// Runs, and gives the exit code of the worst verdict.
 pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
@@ -27,7 +28,9 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     if let Some(path) = &args.junit {
         written::try_file(path)?;
     }
+    refuse_elsewhere(args, &scenarios)?;
     let interrupts = listening()?;
+    heal::after_the_dead();
     let mut tally = Tally::default();
     for scenario in &scenarios {
         if interrupts.count() > 0 {
@@ -87,6 +90,7 @@ fn one(args: &RunArgs, scenario: &Arc<Scenario>, interrupts: &Interrupts) -> Res
         observer,
         interrupts: interrupts.clone(),
         files: limited::opened,
+        against: args.against.clone(),
     };
     let finished = run_scenario(scenario, &options);
     shown.close();
@@ -108,9 +112,23 @@ fn one(args: &RunArgs, scenario: &Arc<Scenario>, interrupts: &Interrupts) -> Res
     }
 }
 
+/// Only clusters of the lab are left running.
+fn refuse_elsewhere(args: &RunArgs, scenarios: &[Arc<Scenario>]) -> Result<(), Failure> {
+    let elsewhere = |scenario: &&Arc<Scenario>| scenario.cluster.platform.name != lab::ENTRY.name;
+    match scenarios.iter().find(elsewhere).filter(|_| args.against.is_some()) {
+        None => Ok(()),
+        Some(scenario) => {
+            let (file, platform) = (&scenario.file, scenario.cluster.platform.name);
+            let message = format!("{file} runs on `{platform}`, where no cluster is left running");
+            Err(Failure::usage(message).help("`--against` works on the platform `lab`"))
+        }
+    }
+}
+
 /// The options that the command which repeats a run must have, beside the seed.
 fn repeated_flags(args: &RunArgs) -> String {
     let mut flags: Vec<String> = args.platform.iter().map(|platform| format!("--on {platform}")).collect();
+    flags.extend(args.against.iter().map(|id| format!("--against {id}")));
     if args.no_template {
         flags.push("--no-template".to_owned());
     }

@@ -23,7 +23,7 @@ use crate::args::{DownArgs, UpArgs};
 use crate::failure::Failure;
 use crate::run::{failure_of, listening};
 use crate::terminal::Terminal;
-use crate::{loaded, output};
+use crate::{heal, loaded, output};
 
 /// How often the cluster is asked whether it is whole.
 const ASK_EVERY: Duration = Duration::from_millis(250);
@@ -46,6 +46,7 @@ pub(crate) fn up(args: &UpArgs) -> Result<ExitCode, Failure> {
         .build()
         .map_err(|error| failure_of(&RunError::Runtime(error)))?;
     let interrupts = listening()?;
+    heal::after_the_dead();
     runtime.block_on(bring_up(&scenario, !args.no_template, &interrupts))
 }
 
@@ -140,6 +141,7 @@ fn request(scenario: &Scenario, id: &str, run_dir: PathBuf, clock: Clock) -> Ope
         lease: scenario.safety.lease,
         seed: scenario.seed.unwrap_or(Seed(0)),
         clock,
+        against: None,
     }
 }
 

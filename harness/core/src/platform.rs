@@ -254,6 +254,8 @@ pub struct OpenRequest {
     pub seed: Seed,
     /// The clock of the run.
     pub clock: Clock,
+    /// The id of a running cluster that the run is to use, and to leave running, instead of one of its own.
+    pub against: Option<String>,
 }
 
 /// How to run a command of one's own at a place of a running cluster.

@@ -14,6 +14,7 @@ use firedrill_core::wait;
 use thiserror::Error;
 use tokio::sync::Mutex;
 
+use crate::failpoint;
 use crate::journal::{Entry, Journal, JournalError};
 use crate::recorder::Recorder;
 
@@ -96,7 +97,9 @@ impl Injector {
     ) -> Result<Injection, InjectError> {
         let action = step.action.to_string();
         let failed = |source| InjectError::Deed { action: action.clone(), source };
+        failpoint::at("harness-before-prepare");
         let undo = self.platform.prepare(&step.action).await.map_err(failed)?;
+        failpoint::at("harness-prepared");
         let mut injection = Injection { fault: fault.to_owned(), step: number, from: self.clock.now(), undo };
         let before = self.prove(&injection, Moment::Before).await;
         if before.presence == Presence::Full {
@@ -107,7 +110,8 @@ impl Injector {
             .map_err(|source| InjectError::Journal { action: action.clone(), source })?;
         self.in_force.lock().unwrap_or_else(PoisonError::into_inner).push(injection.copy());
         let deadline = hold.map(|hold| hold + AGENT_MARGIN);
-        let applied = match self.platform.apply(&injection.undo, deadline).await {
+        let asked = self.platform.apply(&injection.undo, deadline);
+        let applied = match failpoint::amid("harness-asking-apply", asked).await {
             Ok(applied) => applied,
             Err(source) => {
                 let refused = Err(InjectError::Deed { action: action.clone(), source });
@@ -115,6 +119,7 @@ impl Injector {
                 return refused;
             }
         };
+        failpoint::at("harness-answered-apply");
         injection.from = applied.from;
         let entry = Entry::Applied { tag: injection.undo.tag.clone() };
         if let Err(source) = self.write(&entry).await {
@@ -132,6 +137,7 @@ impl Injector {
             hold_nanos,
             from: applied.from,
         });
+        failpoint::at("harness-applied-told");
         self.prove(&injection, Moment::Onset).await;
         Ok(injection)
     }
@@ -164,10 +170,11 @@ impl Injector {
     pub(crate) async fn heal(&self, injection: Injection) {
         let Injection { fault, step, undo, .. } = &injection;
         self.in_force.lock().unwrap_or_else(PoisonError::into_inner).retain(|held| held.undo.tag != undo.tag);
+        failpoint::at("harness-before-revert");
         let mut tries = 0;
         let reverted = loop {
             tries += 1;
-            match self.platform.revert(undo).await {
+            match failpoint::amid("harness-asking-revert", self.platform.revert(undo)).await {
                 Ok(reverted) => break Ok(reverted),
                 Err(error) if tries == UNDO_TRIES => break Err(error),
                 Err(_) => self.clock.sleep(Duration::from_millis(200)).await,
@@ -175,8 +182,10 @@ impl Injector {
         };
         match reverted {
             Ok(reverted) => {
+                failpoint::at("harness-answered-revert");
                 let (held, by) = (reverted.held, reverted.by);
                 self.recorder.event(Event::StepReverted { fault: fault.clone(), step: *step, held, by });
+                failpoint::at("harness-reverted-told");
                 if let Err(error) = self.write(&Entry::Reverted { tag: undo.tag.clone() }).await {
                     self.recorder.event(Event::HealFailed { fault: fault.clone(), reason: words(&error) });
                 }

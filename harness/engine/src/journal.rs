@@ -12,6 +12,8 @@ use firedrill_core::action::Undo;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::failpoint;
+
 const FORMAT: u32 = 1;
 const SIZE: usize = 1 << 20;
 const SUFFIX: &str = "journal";
@@ -29,6 +31,9 @@ pub struct Header {
     pub platform: String,
     /// The run's folder.
     pub folder: PathBuf,
+    /// The id of the running cluster that its actions were for, if that is not the run's own.
+    #[serde(default)]
+    pub against: Option<String>,
     /// `/proc/sys/kernel/random/boot_id`: kernel objects do not outlive a boot.
     pub boot_id: String,
     /// The harness's process id.
@@ -89,8 +94,15 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Makes and locks the journal of a run: `<state>/journal/<run_id>.journal`.
-    pub fn create(state: &Path, platform: &str, run_id: &str, folder: &Path) -> Result<Self, JournalError> {
+    /// Makes and locks the journal of a run: `<state>/journal/<run_id>.journal`. `against` is the running cluster that it is
+    /// run against, if it has none of its own.
+    pub fn create(
+        state: &Path,
+        platform: &str,
+        run_id: &str,
+        folder: &Path,
+        against: Option<&str>,
+    ) -> Result<Self, JournalError> {
         let directory = state.join("journal");
         let path = directory.join(format!("{run_id}.{SUFFIX}"));
         let failed = |doing| {
@@ -101,6 +113,7 @@ impl Journal {
         let mut file =
             OpenOptions::new().create_new(true).read(true).write(true).open(&path).map_err(failed("cannot be made"))?;
         file.lock().map_err(failed("cannot be locked"))?;
+        failpoint::at("harness-journal-made");
         file.write_all(&vec![0; SIZE]).map_err(failed("cannot be preallocated"))?;
         file.sync_all().map_err(failed("cannot be flushed"))?;
         let header = Header {
@@ -109,6 +122,7 @@ impl Journal {
             run_id: run_id.to_owned(),
             platform: platform.to_owned(),
             folder: folder.to_owned(),
+            against: against.map(ToOwned::to_owned),
             boot_id: fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned(),
             pid: std::process::id(),
             pid_start: start_time_of("self").unwrap_or_default(),
@@ -118,6 +132,7 @@ impl Journal {
         File::open(&directory)
             .and_then(|directory| directory.sync_all())
             .map_err(failed("cannot flush its directory"))?;
+        failpoint::at("harness-journal-headed");
         Ok(journal)
     }
 
@@ -125,18 +140,26 @@ impl Journal {
     pub fn write(&mut self, entry: &Entry) -> Result<(), JournalError> {
         self.append(&serde_json::to_string(entry).unwrap_or_default())?;
         match entry {
-            Entry::Intent { .. } => self.open += 1,
-            Entry::Applied { .. } => {}
-            Entry::Reverted { .. } => self.open = self.open.saturating_sub(1),
+            Entry::Intent { .. } => {
+                self.open += 1;
+                failpoint::at("harness-intent-synced");
+            }
+            Entry::Applied { .. } => failpoint::at("harness-applied-synced"),
+            Entry::Reverted { .. } => {
+                self.open = self.open.saturating_sub(1);
+                failpoint::at("harness-released");
+            }
         }
         Ok(())
     }
 
     /// Removes the journal if everything in it was undone; otherwise leaves it for `firedrill heal`.
     pub fn close(self) -> Result<(), JournalError> {
+        failpoint::at("harness-before-close");
         if self.open == 0 {
             let path = self.path;
             fs::remove_file(&path).map_err(|source| JournalError::Io { path, doing: "cannot be removed", source })?;
+            failpoint::at("harness-closed");
         }
         Ok(())
     }
@@ -150,6 +173,9 @@ impl Journal {
         let at = u64::try_from(self.used).unwrap_or(u64::MAX);
         self.file.seek(SeekFrom::Start(at)).map_err(io)?;
         self.file.write_all(line.as_bytes()).map_err(io)?;
+        if self.used > 0 {
+            failpoint::at("harness-entry-written");
+        }
         self.file.sync_data().map_err(io)?;
         self.used += line.len();
         Ok(())
@@ -237,7 +263,7 @@ mod tests {
     #[test]
     fn what_was_not_reverted_is_pending_last_first() {
         let state = tempfile::tempdir().unwrap();
-        let mut journal = Journal::create(state.path(), "sim", "r1", Path::new("/tmp/x")).unwrap();
+        let mut journal = Journal::create(state.path(), "sim", "r1", Path::new("/tmp/x"), None).unwrap();
         for tag in ["a", "b", "c"] {
             journal.write(&Entry::Intent { undo: undo(tag) }).unwrap();
         }
@@ -255,7 +281,7 @@ mod tests {
     #[test]
     fn a_torn_line_loses_only_itself() {
         let state = tempfile::tempdir().unwrap();
-        let mut journal = Journal::create(state.path(), "sim", "r2", Path::new("/tmp/x")).unwrap();
+        let mut journal = Journal::create(state.path(), "sim", "r2", Path::new("/tmp/x"), None).unwrap();
         journal.write(&Entry::Intent { undo: undo("a") }).unwrap();
         let used = journal.used;
         journal.write(&Entry::Intent { undo: undo("b") }).unwrap();
@@ -271,7 +297,7 @@ mod tests {
     #[test]
     fn a_journal_with_nothing_pending_is_removed() {
         let state = tempfile::tempdir().unwrap();
-        let mut journal = Journal::create(state.path(), "sim", "r3", Path::new("/tmp/x")).unwrap();
+        let mut journal = Journal::create(state.path(), "sim", "r3", Path::new("/tmp/x"), None).unwrap();
         journal.write(&Entry::Intent { undo: undo("a") }).unwrap();
         journal.write(&Entry::Reverted { tag: "a".into() }).unwrap();
         journal.close().unwrap();

@@ -2,6 +2,7 @@
 //!
 //! One dispatcher ([`run`]) owns the state of a run; everything else reports to it.
 
+pub mod failpoint;
 pub mod folder;
 pub mod interrupt;
 pub mod journal;

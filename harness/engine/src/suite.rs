@@ -46,6 +46,8 @@ pub struct RunOptions {
     pub interrupts: Interrupts,
     /// How what was recorded is read again.
     pub files: folder::Open,
+    /// The id of a running cluster that is used, and left running, instead of a fresh one for each repeat.
+    pub against: Option<String>,
 }
 
 /// Why a scenario could not be run at all. Nothing was touched.
@@ -154,6 +156,7 @@ impl SuitePlan<'_> {
             lease: self.scenario.safety.lease,
             seed,
             clock,
+            against: self.options.against.clone(),
         };
         (cluster.platform.open)(request).map_err(RunError::Environment)
     }
@@ -212,7 +215,9 @@ impl SuitePlan<'_> {
             let (recorder, writer) = recorder::open(folder, clock, Arc::clone(&self.options.observer))
                 .map_err(|source| RunError::Folder { path: folder.to_owned(), source })?;
             let platform = self.open(run_id, folder, seed, clock)?;
-            let journal = Journal::create(&self.options.state, self.scenario.cluster.platform.name, run_id, folder)?;
+            let platform_name = self.scenario.cluster.platform.name;
+            let against = self.options.against.as_deref();
+            let journal = Journal::create(&self.options.state, platform_name, run_id, folder, against)?;
             let run = Run {
                 scenario: Arc::clone(self.scenario),
                 seed,

@@ -154,6 +154,7 @@ fn open_for(work: &Path, run: &str, recipe: LabRecipe, deeds: &[Deed]) -> Lab {
         lease: Duration::from_secs(5),
         seed: Seed(1),
         clock: Clock::start(),
+        against: None,
     };
     Lab::open(request).unwrap()
 }

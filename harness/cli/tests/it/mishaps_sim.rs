@@ -139,6 +139,7 @@ fn run(repeat: u32, happening: impl Fn(Interrupts) -> Arc<dyn Observer>) -> Ran 
         use_template: true,
         flags: String::new(),
         observer: happening(interrupts.clone()),
+        against: None,
         interrupts: interrupts.clone(),
         files: plainly,
     };

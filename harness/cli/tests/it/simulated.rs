@@ -194,7 +194,7 @@ fn journal_of_a_dead_run_is_healed_and_of_a_live_one_spared() {
     let bench = Bench::new();
     let state = bench.folder.path().join("state");
     let journal_of = |id: &str| {
-        let mut journal = Journal::create(&state, "sim", id, bench.folder.path()).unwrap();
+        let mut journal = Journal::create(&state, "sim", id, bench.folder.path(), None).unwrap();
         let action = Action::Pause { node: NodeName::new("n1"), process: None };
         let undo = Undo::new(format!("fd-{id}-0"), action);
         journal.write(&Entry::Intent { undo }).unwrap();

@@ -81,6 +81,14 @@ pub(super) struct Opened {
 }
 
 impl Clocks {
+    /// Whether all of them are among those.
+    pub(super) fn are_of(&self, those: Option<&Self>) -> bool {
+        let is_there = |(process, path): (&ProcessName, &PathBuf)| {
+            those.is_some_and(|those| those.programs.get(process) == Some(path))
+        };
+        self.programs.iter().all(is_there)
+    }
+
     /// Opens a node's clocks and the programs.
     pub(super) fn open(&self, node: &str) -> io::Result<Opened> {
         let open = |(process, path): (&ProcessName, &PathBuf)| {

@@ -31,6 +31,14 @@ struct Pending {
     gone: bool,
 }
 
+/// What came of knocking at the door of a lab.
+pub(super) enum Knock {
+    /// It is entered.
+    Entered(Control),
+    /// It cannot be entered yet; why.
+    Later(String),
+}
+
 /// A connection to a lab's init. When it is dropped the lab ends, unless detached.
 #[derive(Debug)]
 pub(super) struct Control {
@@ -52,10 +60,27 @@ impl Control {
             Some((other, _)) => return Err(io::Error::other(format!("unexpected {other:?}"))),
             None => return Err(io::Error::other("the lab's init ended at once; see lab.log in the run's folder")),
         }
+        Ok(Self::listen(socket, incidents))
+    }
+
+    /// Enters a lab that lives on without a harness, if it may be entered. Fails when another run uses it.
+    pub(super) async fn knock(socket: OwnedFd, incidents: mpsc::UnboundedSender<Incident>) -> io::Result<Knock> {
+        let socket = Arc::new(UnixStream::from_std(StdStream::from(socket))?);
+        let first = tokio::time::timeout(PATIENCE, receive(&socket)).await;
+        match first.map_err(|_| io::Error::other("the lab's init does not answer"))?? {
+            Some((Tell::Ready, _)) => Ok(Knock::Entered(Self::listen(socket, incidents))),
+            Some((Tell::Occupied { what, ends: true }, _)) => Ok(Knock::Later(what)),
+            Some((Tell::Occupied { what, ends: false }, _)) => Err(io::Error::other(what)),
+            Some((other, _)) => Err(io::Error::other(format!("unexpected {other:?}"))),
+            None => Err(gone()),
+        }
+    }
+
+    fn listen(socket: Arc<UnixStream>, incidents: mpsc::UnboundedSender<Incident>) -> Self {
         let pending = Arc::new(Mutex::new(Pending { next_id: 1, waiting: BTreeMap::new(), gone: false }));
         let mut reader = JoinSet::new();
         reader.spawn(read_all(Arc::clone(&socket), Arc::clone(&pending), incidents));
-        Ok(Self { socket, pending, _reader: reader })
+        Self { socket, pending, _reader: reader }
     }
 
     /// Asks init, sending descriptors along, and waits for the answer.
@@ -118,7 +143,7 @@ async fn read_all(socket: Arc<UnixStream>, pending: Arc<Mutex<Pending>>, inciden
                 drop(incidents.send(Incident::AgentDied { detail: format!("its name server ended: {status}") }));
                 continue;
             }
-            Ok(Some((Tell::Ready | Tell::Failed { .. }, _))) => continue,
+            Ok(Some((Tell::Ready | Tell::Failed { .. } | Tell::Occupied { .. }, _))) => continue,
             Ok(None) => break,
             Err(error) => {
                 detail = format!("the lab's init cannot be heard: {error}");

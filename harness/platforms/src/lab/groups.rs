@@ -46,6 +46,12 @@ pub(super) fn roots(limits: Limits) -> Vec<PathBuf> {
 }
 
 impl Limits {
+    /// Whether nodes with these have those, too.
+    pub(super) fn cover(self, wanted: Self) -> bool {
+        let Self { memory, pids, cpu } = wanted;
+        (memory.is_none() || memory == self.memory) && (pids.is_none() || pids == self.pids) && (!cpu || self.cpu)
+    }
+
     /// Sets them for the groups of one node, of so many. A group that has no such limit is not concerned.
     pub(super) fn set(self, groups: &[PathBuf], nodes: usize) -> io::Result<()> {
         for group in groups.iter().cloned().map(Group) {

@@ -21,31 +21,26 @@ use super::{clocks, doing, preflight};
 /// The first argument by which this program knows that it is to heal inside a running lab; its id and a tag follow.
 pub const INSIDE: &str = "__lab-heal";
 
-/// The folder of journals of agents that act on this host outside of any lab.
-pub fn agent_journals() -> PathBuf {
-    dirs::state_dir().join("journal").join("agents")
-}
-
 /// The folder of journals of the agents of a lab.
 pub fn journals_of(run_id: &str) -> PathBuf {
     labs_dir().join(run_id).join(JOURNAL_FOLDER)
 }
 
-/// Undoes what agents that are gone left on this host, of tags that begin with `tag`.
+/// Undoes what agents that are gone left on this host, of tags that begin with `tag`: what bears our tag. No agent keeps a
+/// journal here: those of the lab keep theirs in it, and end with it.
 pub fn heal_host(tag: &str) -> io::Result<Vec<Told>> {
-    let used = std::fs::read_dir(agent_journals()).is_ok_and(|mut entries| entries.next().is_some());
-    if !used && agent().is_err() {
+    let Ok(program) = agent() else {
         // Where there is no agent's program, no agent has left anything.
         return Ok(Vec::new());
-    }
+    };
     let job = Job {
         tag: tag.to_owned(),
-        journals: vec![agent_journals()],
+        journals: Vec::new(),
         folders: Vec::new(),
         everywhere: dirs::is_root(),
         prefix: String::new(),
     };
-    run(&agent()?, &job)
+    run(&program, &job)
 }
 
 /// Labs that live on without a harness, by id.

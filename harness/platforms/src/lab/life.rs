@@ -140,10 +140,10 @@ impl Lab {
     }
 
     /// Starts the agent inside the lab and says hello to it.
-    async fn start_agent(&self, program: &Path) -> Result<(), StartError> {
+    pub(super) async fn start_agent(&self, program: &Path) -> Result<(), StartError> {
         let connected = async {
             let (here, there) = UnixStream::pair()?;
-            let log = File::options().create(true).append(true).open(self.request.run_dir.join("agent.log"))?;
+            let log = self.agent_log()?;
             let argv = vec![program.to_string_lossy().into_owned()];
             let path = std::env::var("PATH").unwrap_or_default();
             let mut env = BTreeMap::from([("PATH".to_owned(), path)]);
@@ -187,7 +187,8 @@ impl Lab {
     pub(super) fn has_volumes(&self) -> bool {
         let deeds = [Deed::FreezeDisk, Deed::LosePower];
         // A disk that can be harmed can lose its power, too.
-        deeds.iter().any(|deed| self.request.needs.deeds.contains(deed)) && !self.has_disks()
+        let own = || deeds.iter().any(|deed| self.request.needs.deeds.contains(deed)) && !self.wants_disks();
+        self.visited().map_or_else(own, |lab| lab.config.nodes.iter().all(|node| node.image.is_some()))
     }
 
     /// The file system that volumes are asked to have.
@@ -197,6 +198,14 @@ impl Lab {
 
     /// Whether every node's home is served by a disk that can be harmed.
     fn has_disks(&self) -> bool {
+        self.visited().map_or_else(|| self.wants_disks(), |lab| lab.config.disk.is_some())
+    }
+
+    pub(super) fn wants_power(&self) -> bool {
+        self.request.needs.deeds.contains(&Deed::LosePower)
+    }
+
+    pub(super) fn wants_disks(&self) -> bool {
         self.request.needs.deeds.contains(&Deed::HarmDisk)
     }
 
@@ -207,12 +216,13 @@ impl Lab {
         Ok(Some(DiskConfig {
             program: agent_program()?,
             targets: self.request.needs.disk.clone(),
-            power: self.request.needs.deeds.contains(&Deed::LosePower),
+            power: self.wants_power(),
         }))
     }
 
     fn clocks(&self) -> Option<Clocks> {
-        clocks::needed(&self.recipe, &self.request.needs.clocks)
+        let own = || clocks::needed(&self.recipe, &self.request.needs.clocks);
+        self.visited().map_or_else(own, |lab| lab.config.clocks)
     }
 
     /// The control groups of a node that there are.
@@ -253,6 +263,9 @@ impl Lab {
 
     /// Ends everything that was made, in whatever state it is.
     pub(super) async fn stop_all(&self, made: &mut Made) -> io::Result<()> {
+        if self.request.against.is_some() {
+            return self.leave().await;
+        }
         self.agent.lock().unwrap_or_else(PoisonError::into_inner).take();
         let line = self.line.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(control) = line {
@@ -318,7 +331,7 @@ fn agent_program() -> io::Result<PathBuf> {
 }
 
 /// How a path inside the lab is named outside (`proc_pid_root(5)`).
-fn inside(init: Identity, path: &Path) -> PathBuf {
+pub(super) fn inside(init: Identity, path: &Path) -> PathBuf {
     let below = path.strip_prefix("/").unwrap_or(path);
     PathBuf::from(format!("/proc/{}/root", init.pid)).join(below)
 }

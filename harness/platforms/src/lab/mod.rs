@@ -14,6 +14,7 @@ mod preflight;
 mod records;
 pub mod stray;
 mod template;
+mod visit;
 mod wire;
 
 use std::fmt::Display;
@@ -38,8 +39,9 @@ use tokio::task::{JoinHandle, spawn_blocking};
 pub use self::attach::{Inside, enter};
 use self::dial::{LabDialer, Line, current};
 use self::records::leftovers_of;
-pub use self::records::{Purpose, Record, down, leftovers, list, sweep};
+pub use self::records::{Purpose, Record, any_dead, down, leftovers, list, sweep};
 use self::template::Template;
+use self::visit::Visited;
 use self::wire::{Ask, CLIENTS};
 use crate::agent_client::AgentClient;
 
@@ -64,6 +66,8 @@ pub struct Lab {
     made: tokio::sync::Mutex<Made>,
     /// The record of the lab last made, for what may be left of it.
     record: Mutex<Option<Record>>,
+    /// The lab that lives on, if this run uses one.
+    visited: Mutex<Option<Visited>>,
 }
 
 /// What a start has made so far; kept here, not in the start, because a start may be dropped at any moment.
@@ -93,6 +97,7 @@ impl Lab {
             incidents: (sender, tokio::sync::Mutex::new(receiver)),
             made: tokio::sync::Mutex::default(),
             record: Mutex::default(),
+            visited: Mutex::default(),
         })
     }
 
@@ -127,6 +132,13 @@ impl Platform for Lab {
 
     async fn start(&self, use_template: bool) -> Result<Started, StartError> {
         let mut made = self.made.lock().await;
+        if let Some(id) = &self.request.against {
+            let started = self.visit(id).await;
+            if started.is_err() {
+                self.leave().await.map_err(not_started("leave the cluster"))?;
+            }
+            return started;
+        }
         if made.lab_dir.is_some() {
             return Err(StartError::Other { what: "the lab runs already".to_owned(), source: None });
         }
@@ -227,7 +239,7 @@ impl Platform for Lab {
     }
 
     fn last_log_lines(&self, node: &NodeName, lines: usize) -> Vec<String> {
-        files::last_log_lines(&self.request.run_dir.join("nodes").join(node.as_str()), lines)
+        files::last_log_lines(&self.logs().join(node.as_str()), lines)
     }
 
     fn how_to_reach(&self) -> Vec<Reach> {
@@ -257,6 +269,9 @@ const LEFT_KIND: &str = "host";
 
 impl Lab {
     fn left(&self) -> Vec<Residue> {
+        if let Some(visited) = self.visited() {
+            return self.left_in(&visited);
+        }
         let record = self.record.lock().unwrap_or_else(PoisonError::into_inner).clone();
         record.map(|record| leftovers_of(&record, &records::labs_dir().join(&record.run_id))).unwrap_or_default()
     }

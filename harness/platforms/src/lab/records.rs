@@ -155,6 +155,11 @@ pub fn list() -> Vec<Record> {
     records.filter(Record::is_live).collect()
 }
 
+/// Whether there is anything of a lab whose processes are all gone.
+pub fn any_dead() -> bool {
+    folders().iter().filter_map(|folder| Record::read(folder).ok()).any(|record| !record.is_live())
+}
+
 /// Removes what labs left behind whose processes are all gone; never touches a live one. Says what it removed and what
 /// it could not.
 pub fn sweep() -> Vec<String> {

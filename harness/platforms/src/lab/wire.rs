@@ -18,6 +18,8 @@ pub(crate) const LAB_RUN: &str = "/run/firedrill";
 pub(crate) const NAMESPACES: &str = "/run/firedrill/ns";
 /// The socket at which a process of the lab may ask init to start a node's units again.
 pub(crate) const STARTER: &str = "/run/firedrill/init.sock";
+/// The socket at which the harness of a run knocks that is to use a lab which lives on without one.
+pub(crate) const DOOR: &str = "/run/firedrill/door.sock";
 /// Where the agent keeps its journal, a folder of the host's shown there.
 pub(crate) const JOURNALS: &str = "/run/firedrill/journals";
 /// The folder of the agent's journals, in the lab's folder.
@@ -129,6 +131,8 @@ pub(crate) enum Tell {
     Ready,
     /// They could not be made; init ends.
     Failed { what: String },
+    /// Whoever knocked cannot enter; `ends` when that will change by itself.
+    Occupied { what: String, ends: bool },
     /// Done; descriptors come along.
     Done { id: u64, count: Count },
     /// Not done.
@@ -150,4 +154,6 @@ pub(crate) struct Count {
     pub(crate) units: usize,
     /// All but init, the agent and what the agent started.
     pub(crate) processes: usize,
+    /// The agent, and who heals after one.
+    pub(crate) agents: usize,
 }

@@ -92,6 +92,7 @@ impl Rig {
             lease: Duration::from_secs(10),
             seed: Seed(seed),
             clock,
+            against: None,
         };
         let platform = (firedrill_platforms::sim::ENTRY.open)(request).ok().unwrap();
         let calls = Arc::default();

@@ -13,12 +13,12 @@ use std::path::{Path, PathBuf};
 use firedrill_core::cluster::NodeName;
 use firedrill_core::system::NODE_HOME;
 use firedrill_sys::namespaces::{self, Kind};
-use firedrill_sys::{ip, mounts, volume};
+use firedrill_sys::{ip, mounts, pass, volume};
 
 use super::{disk, names};
 use crate::lab::clocks;
 use crate::lab::wire::{
-    CLIENTS, CLIENTS_ADDRESS, CONTROL, CONTROL_ADDRESS, DISKS, DiskConfig, IMAGES, JOURNALS, LAB_RUN, LabConfig,
+    CLIENTS, CLIENTS_ADDRESS, CONTROL, CONTROL_ADDRESS, DISKS, DOOR, DiskConfig, IMAGES, JOURNALS, LAB_RUN, LabConfig,
     NAMESPACES, NODES, NodeConfig, STARTER,
 };
 use crate::lab::{doing, template};
@@ -36,6 +36,8 @@ pub(super) struct Places {
     pub(super) names: Option<i32>,
     /// Where the agent asks for units to be started.
     pub(super) starter: UnixListener,
+    /// Where harnesses knock.
+    pub(super) door: OwnedFd,
 }
 
 impl Places {
@@ -100,7 +102,8 @@ pub(super) fn build(config: &LabConfig) -> io::Result<Places> {
     }
     let starter = UnixListener::bind(STARTER).map_err(doing("listen for the agent"))?;
     starter.set_nonblocking(true)?;
-    Ok(Places { switch, networks, nodes, names, starter })
+    let door = pass::listen_at(Path::new(DOOR)).map_err(doing("listen at the door"))?;
+    Ok(Places { switch, networks, nodes, names, starter, door })
 }
 
 fn build_network(config: &LabConfig, switch: &OwnedFd) -> io::Result<Vec<(String, OwnedFd)>> {

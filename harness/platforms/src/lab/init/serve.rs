@@ -84,6 +84,9 @@ impl<'a> Init<'a> {
             if ready.starter {
                 self.accept();
             }
+            if ready.door {
+                self.open_door();
+            }
             self.hear_askers();
             for told in self.units.advance(self.places) {
                 self.tell(&told, Vec::new());
@@ -92,14 +95,16 @@ impl<'a> Init<'a> {
     }
 
     fn wait(&self) -> io::Result<Ready> {
-        let mut fds = vec![(self.children.as_fd(), Want::Read), (self.places.starter.as_fd(), Want::Read)];
+        let listening = [self.children.as_fd(), self.places.starter.as_fd(), self.places.door.as_fd()];
+        let mut fds: Vec<_> = listening.into_iter().map(|fd| (fd, Want::Read)).collect();
         fds.extend(self.askers.iter().map(|asker| (asker.stream.as_fd(), Want::Read)));
         let want = if self.outgoing.is_empty() { Want::Read } else { Want::ReadOrWrite };
         fds.extend(self.harness.as_ref().map(|harness| (harness.as_fd(), want)));
         let limit = self.units.any_waiting().then_some(PORT_LOOKS);
         let ready = ready::any(&fds, limit)?;
         let at = |index: usize| ready.get(index).copied().unwrap_or(false);
-        Ok(Ready { children: at(0), starter: at(1), harness: self.harness.is_some() && at(ready.len() - 1) })
+        let harness = self.harness.is_some() && at(ready.len() - 1);
+        Ok(Ready { children: at(0), starter: at(1), door: at(2), harness })
     }
 
     /// Takes every question that has arrived. `false` when the lab is to end.
@@ -131,6 +136,32 @@ impl<'a> Init<'a> {
         self.harness = None;
         self.outgoing.clear();
         self.detached
+    }
+
+    /// Lets in who knocks, one at a time, and only once whoever was there before has undone everything.
+    fn open_door(&mut self) {
+        while let Ok(stream) = pass::accept(self.places.door.as_fd()) {
+            let occupied = if !self.detached {
+                Some(("its run still goes on", false))
+            } else if self.harness.is_some() {
+                Some(("another run uses it", false))
+            } else if self.units.agents() > 0 {
+                Some(("the agent of an earlier run still undoes what it did", true))
+            } else {
+                None
+            };
+            match occupied {
+                None => {
+                    self.harness = Some(stream);
+                    self.tell(&Tell::Ready, Vec::new());
+                }
+                Some((what, ends)) => {
+                    let told = serde_json::to_vec(&Tell::Occupied { what: what.to_owned(), ends });
+                    // Whoever has gone away again need not be told.
+                    drop(told.map(|told| pass::send(stream.as_fd(), &told, &[])));
+                }
+            }
+        }
     }
 
     fn answer(&mut self, ask: &Ask, fds: &[OwnedFd]) -> io::Result<(Count, Vec<OwnedFd>)> {
@@ -258,5 +289,6 @@ impl<'a> Init<'a> {
 struct Ready {
     children: bool,
     starter: bool,
+    door: bool,
     harness: bool,
 }

@@ -254,7 +254,12 @@ impl Units {
                 processes += 1;
             }
         }
-        Ok(Count { units, processes })
+        Ok(Count { units, processes, agents: self.agents() })
+    }
+
+    /// How many agents there are, and processes that heal after one.
+    pub(super) fn agents(&self) -> usize {
+        [self.agent, self.healer.process()].into_iter().flatten().count()
     }
 }
 
