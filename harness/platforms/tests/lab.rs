@@ -213,10 +213,9 @@ fn remains(run: &str) -> Vec<String> {
         found.push(state.display().to_string());
     }
     for root in firedrill_sys::cgroup::roots() {
-        let group = root.join(format!("firedrill-{run}"));
-        if group.exists() {
-            found.push(group.display().to_string());
-        }
+        let groups = fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
+        let of_run = |group: &Path| group.file_name().is_some_and(|name| name.to_string_lossy().ends_with(run));
+        found.extend(groups.filter(|group| of_run(group)).map(|group| group.display().to_string()));
     }
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
     found.extend(mounts.lines().filter(|line| line.contains(run)).map(|line| format!("mount {line}")));

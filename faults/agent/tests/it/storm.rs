@@ -4,11 +4,11 @@
 //! `FIREDRILL_STORM_KILLS` is how many kills (a few without it); `FIREDRILL_STORM_SEED` repeats one. `ci/bench storm` runs
 //! a thousand and more.
 
+mod inventory;
+mod tally;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
-use std::io::{BufRead, BufReader, Write as _};
 use std::net::Ipv4Addr;
-use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -23,6 +23,8 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill as send};
 use nix::unistd::Pid;
 
+use self::inventory::{Independent, Stopwatch};
+use self::tally::{Chances, Kill, Tally, number};
 use crate::agent::Agent;
 use crate::heal::{heal, job};
 use crate::served::ServedDisk;
@@ -30,9 +32,10 @@ use crate::world::{World, cut, kill, link, node, pause, wait, world};
 
 /// The lease of the storm's agents.
 const LEASE: Duration = Duration::from_secs(1);
-/// The longest an effect may outlast its agent: the lease, or the guard's least patience when that is longer, and what a
-/// busy machine adds.
-const BOUND: Duration = Duration::from_secs(40);
+/// How long a guard lets a silent agent be that is busy with a deed; see `guard/heart.rs`.
+const DEED: Duration = Duration::from_secs(20);
+/// A point is tried so often before it counts as one that nothing comes by.
+const TRIES: usize = 4;
 /// Kills without `FIREDRILL_STORM_KILLS`.
 const FEW: usize = 12;
 
@@ -102,121 +105,20 @@ enum Victim {
     Point,
 }
 
-/// `ci/inventory`, kept running.
-struct Independent {
-    child: Child,
-    stdin: ChildStdin,
-    lines: BufReader<ChildStdout>,
-}
-
-impl Independent {
-    #[expect(clippy::disallowed_methods, reason = "what the test must not do itself")]
-    fn start(world: &World) -> Self {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../ci/inventory");
-        let mut command = std::process::Command::new(script);
-        command.args(world.places()).arg("--again").stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().expect("python3 runs");
-        let stdin = child.stdin.take().expect("a pipe");
-        let lines = BufReader::new(child.stdout.take().expect("a pipe"));
-        let mut independent = Self { child, stdin, lines };
-        independent.list();
-        independent
-    }
-
-    fn list(&mut self) -> BTreeSet<String> {
-        let lines = (&mut self.lines).lines().map(|line| line.expect("a line"));
-        lines.take_while(|line| !line.is_empty()).collect()
-    }
-
-    /// What is there now.
-    fn take(&mut self) -> BTreeSet<String> {
-        writeln!(self.stdin).expect("it reads");
-        self.list()
-    }
-
-    /// Waits until nothing differs from `before`; `inert` things count too if asked.
-    fn wait_same(&mut self, before: &BTreeSet<String>, inert: bool, what: &str) {
-        let counts = |line: &&String| inert || !line.starts_with("inert ");
-        let mut differs = String::new();
-        let same = clock::until(BOUND, Duration::from_millis(20), || {
-            let now = self.take();
-            differs.clear();
-            // The limits of a process that was there end with it, and are no effect.
-            let ended = |line: &&String| line.contains(" process ");
-            for line in before.difference(&now).filter(|line| counts(line) && !ended(line)) {
-                writeln!(differs, "  gone: {line}").expect("text");
-            }
-            for line in now.difference(before).filter(counts) {
-                writeln!(differs, "  left: {line}").expect("text");
-            }
-            differs.is_empty().then_some(())
-        });
-        assert!(same.is_some(), "{what}:\n{differs}");
-    }
-}
-
-impl Drop for Independent {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
-
-/// Small and seeded, so that a storm can be repeated (xorshift64*).
-struct Chances(u64);
-
-impl Chances {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        let drawn = self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33;
-        usize::try_from(drawn).expect("31 bits") % limit
-    }
-
-    fn shuffle<T>(&mut self, all: &mut [T]) {
-        for last in (1..all.len()).rev() {
-            all.swap(last, self.below(last + 1));
+impl Victim {
+    /// How long after it the last effect is gone at the latest.
+    const fn promised(self) -> Duration {
+        match self {
+            Self::StoppedAgent => DEED,
+            Self::Agent
+            | Self::Guard
+            | Self::AgentAndGuard
+            | Self::GuardAndAgent
+            | Self::Everything
+            | Self::Owner
+            | Self::StoppedGuard
+            | Self::Point => LEASE,
         }
-    }
-}
-
-/// What was killed, when, and what was in force then.
-#[derive(Default)]
-struct Tally {
-    kills: usize,
-    victims: BTreeMap<String, (usize, Duration)>,
-    points: BTreeMap<String, usize>,
-    in_force: BTreeMap<String, usize>,
-    applied: BTreeMap<String, usize>,
-    next: BTreeMap<&'static str, usize>,
-    /// Points that no deed came to in time; the agent was killed all the same.
-    unpassed: Vec<String>,
-}
-
-impl Tally {
-    fn note(&mut self, victim: Victim, point: &str, took: Duration, in_force: &BTreeMap<String, String>) {
-        self.kills += 1;
-        let entry = self.victims.entry(format!("{victim:?}")).or_default();
-        *entry = (entry.0 + 1, entry.1.max(took));
-        if !point.is_empty() {
-            *self.points.entry(point.to_owned()).or_default() += 1;
-        }
-        for kind in in_force.values().collect::<BTreeSet<_>>() {
-            *self.in_force.entry(kind.clone()).or_default() += 1;
-        }
-    }
-
-    /// One line that `ci/bench storm` adds up.
-    #[expect(clippy::print_stdout, reason = "read by ci/bench: agents write to the other stream")]
-    fn print(&self, seed: u64) {
-        let victims: BTreeMap<&String, (usize, u128)> =
-            self.victims.iter().map(|(victim, (count, took))| (victim, (*count, took.as_millis()))).collect();
-        let line = serde_json::json!({
-            "seed": seed, "kills": self.kills, "victims": victims, "points": self.points,
-            "unpassed": self.unpassed, "in_force": self.in_force, "applied": self.applied, "next": self.next,
-        });
-        println!("\nSTORM {line}");
     }
 }
 
@@ -241,20 +143,14 @@ struct Storm {
     before: BTreeSet<String>,
     chances: Chances,
     tally: Tally,
+    /// The kill that comes next, or is being looked at.
+    kill: Kill,
     /// What is in force, by tag, as far as the agent has said.
     in_force: BTreeMap<String, String>,
-    seed: u64,
-}
-
-impl Drop for Storm {
-    /// What was seen counts, however it ended.
-    fn drop(&mut self) {
-        self.tally.print(self.seed);
-    }
 }
 
 impl Storm {
-    fn start(seed: u64) -> Option<Self> {
+    fn start(name: &'static str, seed: u64) -> Option<Self> {
         let mut world = world()?;
         world.limit(128 << 20, 60);
         world.disk = ServedDisk::start();
@@ -266,14 +162,16 @@ impl Storm {
         world.start(2, "bash", &["-c", "while true; do sleep 600; done"]);
         world.start(3, "sleep", &["600"]);
         wait("the child runs", || (world.processes(2).len() == 2).then_some(()));
-        let mut independent = Independent::start(&world);
+        let mut independent = Independent::start(&world.places());
         let before = independent.take();
-        let (chances, tally, in_force) = (Chances(seed | 1), Tally::default(), BTreeMap::new());
-        Some(Self { world, independent, before, chances, tally, in_force, seed })
+        let (chances, tally) = (Chances(seed | 1), Tally::new(name, seed));
+        Some(Self { world, independent, before, chances, tally, kill: Kill::default(), in_force: BTreeMap::new() })
     }
 
     /// One agent and its death, and what must be true afterwards.
     fn cycle(&mut self, victim: Victim, point: &str) {
+        self.kill = Kill { victim: format!("{victim:?}"), point: point.to_owned(), ..Kill::default() };
+        self.tally.at("begins", &self.kill);
         let mut agent = Agent::failing(&self.world, point);
         let hello = Ask::Hello { version: VERSION, config: self.world.config(LEASE) };
         let greeted = agent.try_ask(hello);
@@ -285,7 +183,7 @@ impl Storm {
                 clock::until(delay, Duration::from_millis(1), || None::<()>);
                 strike(victim, pid);
             }
-            clock::boottime_nanos()
+            Stopwatch::start()
         });
         self.in_force.clear();
         // A point of one kind of deed is passed when that is done, which may take several rounds.
@@ -293,7 +191,7 @@ impl Storm {
         let deadline = clock::boottime_nanos() + patience;
         let mut actions = actions();
         while clock::boottime_nanos() < deadline && !killer.is_finished() || victim == Victim::Point {
-            self.chances.shuffle(&mut actions);
+            shuffle(&mut self.chances, &mut actions);
             if self.play(&mut agent, &actions).is_none() || clock::boottime_nanos() > deadline {
                 break;
             }
@@ -301,14 +199,14 @@ impl Storm {
         let mut struck = killer.join().expect("the killer");
         if victim == Victim::Owner {
             agent.close();
-            struck = clock::boottime_nanos();
+            struck = Stopwatch::start();
         }
         if matches!(victim, Victim::Guard | Victim::StoppedGuard) {
             // A guard is replaced while its agent goes on, and the agent's death is then the new one's to undo.
             let replaced = self.play(&mut agent, &actions);
             assert!(replaced.is_some(), "the agent has died with its guard");
             agent.kill_9();
-            struck = clock::boottime_nanos();
+            struck = Stopwatch::start();
         }
         // A guard at whose point nothing passed may still live, with its agent.
         if point.starts_with("guard-") {
@@ -317,16 +215,40 @@ impl Storm {
         if !agent.exits() {
             // What a deed needs was kept down by others all the time.
             assert_eq!(victim, Victim::Point, "the agent lives on");
-            self.tally.unpassed.push(point.to_owned());
+            self.kill.unpassed = true;
             agent.kill_9();
+            struck = Stopwatch::start();
         }
-        let took = self.end(victim, point, struck);
-        self.tally.note(victim, point, took, &self.in_force);
+        self.kill.in_force = self.in_force.values().cloned().collect::<BTreeSet<_>>().into_iter().collect();
+        self.tally.at("has died", &self.kill);
+        if victim == Victim::Point {
+            // The thread that kills nobody has started its own long ago.
+            struck = Stopwatch::start();
+        }
+        let (took, fair) = self.end(victim, point, &struck);
+        self.tally.note(&self.kill, took, fair);
+    }
+
+    /// Deaths at each of these points; those that nothing came by are tried again.
+    fn pass(&mut self, points: &[String]) {
+        for point in points {
+            let victim = if point.starts_with("guard-") { Victim::Agent } else { Victim::Point };
+            self.cycle(victim, point);
+        }
+    }
+
+    /// Tries again what nothing has come by yet, and fails when that goes on.
+    fn pass_all(&mut self, points: &[String]) {
+        for _ in 1..TRIES {
+            self.pass(&self.tally.unpassed(points));
+        }
+        let unpassed = self.tally.unpassed(points);
+        assert!(unpassed.is_empty(), "never passed: {unpassed:?}; died at {:?}", self.tally.points);
     }
 
     /// Looks whether all is as before: effects at once, or, when the guard has died too, once the lab's init, or the next
     /// command, has healed; everything after the next command. How long after the kill effects were gone.
-    fn end(&mut self, victim: Victim, point: &str, struck: u64) -> Duration {
+    fn end(&mut self, victim: Victim, point: &str, struck: &Stopwatch) -> (Duration, Duration) {
         let both = matches!(victim, Victim::AgentAndGuard | Victim::GuardAndAgent | Victim::Everything)
             || point.ends_with(",guard")
             || point.starts_with("guard-");
@@ -335,8 +257,11 @@ impl Storm {
             self.heals("the lab's init");
         }
         if !bare {
-            let what = format!("an effect outlasts its agent ({victim:?} {point})");
-            self.independent.wait_same(&self.before, false, &what);
+            let what = format!("an effect outlasts its agent ({:?})", self.kill);
+            // The limits of a process that was there end with it, and are no effect.
+            let ended = |line: &str| line.contains(" process ");
+            let same = self.independent.wait_same(&self.before, false, victim.promised(), ended);
+            assert_eq!(same, Ok(()), "{what}");
             let lies = self.world.lies();
             assert!(lies.is_empty(), "{what}: {lies:?}");
         }
@@ -346,12 +271,13 @@ impl Storm {
             let any = || own_processes().expect("read").iter().any(|one| one.tag.as_ref() == Some(&prefix));
             wait("all of it has died", || (!any()).then_some(()));
         }
-        let took = Duration::from_nanos(clock::boottime_nanos().saturating_sub(struck));
+        let took = (struck.all(), struck.fair());
+        self.tally.at("effects are gone", &self.kill);
         // The next command finds what is inert, and removes it.
         if self.chances.below(2) == 0 {
             self.heals("heal");
         } else {
-            *self.tally.next.entry("agent").or_default() += 1;
+            self.kill.healed_by.push("agent");
             let mut next = Agent::silent(&self.world);
             let hello = Ask::Hello { version: VERSION, config: self.world.config(LEASE) };
             assert!(matches!(next.try_ask(hello), Some(Answer::Hello { .. })));
@@ -359,12 +285,13 @@ impl Storm {
             assert_eq!(bye, Some(Answer::Bye), "{victim:?} {point}");
             next.exit();
         }
-        self.independent.wait_same(&self.before, true, &format!("left after the next command ({victim:?} {point})"));
+        let same = self.independent.wait_same(&self.before, true, LEASE, |line| line.contains(" process "));
+        assert_eq!(same, Ok(()), "left after the next command ({:?})", self.kill);
         took
     }
 
     fn heals(&mut self, who: &'static str) {
-        *self.tally.next.entry(who).or_default() += 1;
+        self.kill.healed_by.push(who);
         let (told, clean) = heal(&job(&self.world));
         assert!(clean, "{who}: {told:?}");
     }
@@ -377,7 +304,7 @@ impl Storm {
             if let Answer::Prepared(undo) = agent.try_ask(Ask::Prepare { tag, action: action.clone() })? {
                 let answer = agent.try_ask(Ask::Apply { undo: undo.clone(), hold_nanos: None })?;
                 if let Answer::Applied { .. } = answer {
-                    *self.tally.applied.entry(kind(action)).or_default() += 1;
+                    *self.kill.applied.entry(kind(action)).or_default() += 1;
                     self.in_force.insert(undo.tag.clone(), kind(action));
                 }
                 applied.push(undo);
@@ -387,7 +314,7 @@ impl Storm {
                 self.revert(agent, undo)?;
             }
         }
-        self.chances.shuffle(&mut applied);
+        shuffle(&mut self.chances, &mut applied);
         applied.into_iter().try_for_each(|undo| self.revert(agent, undo))
     }
 
@@ -435,15 +362,17 @@ fn strike(victim: Victim, agent: i32) {
     }
 }
 
-fn number(variable: &str) -> Option<u64> {
-    std::env::var(variable).ok()?.parse().ok()
+fn shuffle<T>(chances: &mut Chances, all: &mut [T]) {
+    for last in (1..all.len()).rev() {
+        all.swap(last, chances.below(last + 1));
+    }
 }
 
 #[test]
 fn kills_at_random_instants_leave_nothing() {
     let seed = number("FIREDRILL_STORM_SEED").unwrap_or_else(clock::boottime_nanos);
     let kills = number("FIREDRILL_STORM_KILLS").map_or(FEW, |kills| usize::try_from(kills).expect("a number"));
-    let Some(mut storm) = Storm::start(seed) else { return };
+    let Some(mut storm) = Storm::start("agents at random instants", seed) else { return };
     eprintln!("a storm of {kills} kills, FIREDRILL_STORM_SEED={seed}");
     let often = [Victim::Agent, Victim::AgentAndGuard, Victim::GuardAndAgent, Victim::Everything, Victim::Owner];
     let seldom = [Victim::Guard, Victim::StoppedAgent, Victim::StoppedGuard];
@@ -459,23 +388,21 @@ fn kills_at_random_instants_leave_nothing() {
 fn deaths_between_any_two_steps_leave_nothing() {
     let seed = number("FIREDRILL_STORM_SEED").unwrap_or_else(clock::boottime_nanos);
     let rounds = number("FIREDRILL_STORM_ROUNDS").unwrap_or(1);
-    let Some(mut storm) = Storm::start(seed) else { return };
+    let Some(mut storm) = Storm::start("agents between two steps", seed) else { return };
     eprintln!("deaths at each point, FIREDRILL_STORM_SEED={seed}");
+    let of_agent = OF_AGENT.iter().flat_map(|point| [(*point).to_owned(), format!("{point},guard")]);
+    let of_guard = OF_GUARD.map(ToOwned::to_owned);
+    let of_deeds: Vec<&str> = OF_DEEDS.into_iter().filter(|point| storm.passes(point)).collect();
+    let mut all: Vec<String> = of_agent.chain(of_guard).collect();
+    let count = all.len();
     for round in 0..rounds {
-        for point in OF_AGENT {
-            storm.cycle(Victim::Point, point);
-            storm.cycle(Victim::Point, &format!("{point},guard"));
-        }
-        let passed: Vec<&str> = OF_DEEDS.into_iter().filter(|point| storm.passes(point)).collect();
-        for (number, point) in passed.into_iter().enumerate() {
-            // A few at a time where there are few rounds.
-            let both = (number + usize::try_from(round).expect("small")) % 2 == 0;
-            storm.cycle(Victim::Point, &if both { format!("{point},guard") } else { point.to_owned() });
-        }
-        for point in OF_GUARD {
-            storm.cycle(Victim::Agent, point);
-        }
+        all.truncate(count);
+        // A few with the guard where there are few rounds.
+        all.extend((round..).zip(&of_deeds).map(|(turn, point)| match turn % 2 {
+            0 => format!("{point},guard"),
+            _ => (*point).to_owned(),
+        }));
+        storm.pass(&all);
     }
-    let (unpassed, passed) = (&storm.tally.unpassed, &storm.tally.points);
-    assert!(unpassed.len() * 8 <= passed.values().sum(), "never passed: {unpassed:?}; died at {passed:?}");
+    storm.pass_all(&all);
 }

@@ -11,4 +11,5 @@ mod mishaps_sim;
 mod sabotage;
 mod scan;
 mod simulated;
+mod storm;
 mod words;

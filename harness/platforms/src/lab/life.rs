@@ -57,7 +57,7 @@ impl Lab {
     }
 
     fn new_record(&self) -> io::Result<Record> {
-        let group = format!("{}{}", stray::GROUP, self.request.run_id);
+        let group = stray::group_name(&self.request.run_id);
         let mut cgroups = Vec::new();
         for root in groups::roots(groups::limits(&self.request.needs)) {
             cgroups.extend(self.request.nodes.iter().map(|node| root.join(&group).join(node.as_str())));

@@ -1,17 +1,29 @@
-//! What bears the mark of a lab on this host although no record tells of it: control groups, loop devices and mounts. What
-//! belongs to a lab that lives is spared, whoever's it is.
+//! What bears the mark of a lab of this state folder on this host although no record tells of it: control groups, loop devices
+//! and mounts. What belongs to a lab that lives is spared, and what is another state folder's.
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::{self, Path, PathBuf};
 
 use firedrill_core::platform::Residue;
+use firedrill_core::seed::fnv1a;
 use firedrill_sys::{cgroup, children, loops, mounts};
 
 use super::records::{Record, labs_dir};
 
-/// What the names of control groups of labs begin with; the run's id follows.
-pub(super) const GROUP: &str = "firedrill-";
+/// What the names of control groups of labs begin with whose records are in this state folder; the run's id follows. Those of
+/// other installations, and of whoever else calls groups so, are theirs, also when they are empty.
+fn group_prefix() -> String {
+    let state = labs_dir();
+    let real = fs::canonicalize(&state).or_else(|_| path::absolute(&state)).unwrap_or(state);
+    format!("firedrill-{:08x}-", fnv1a(real.as_os_str().as_encoded_bytes()) >> 32)
+}
+
+/// The name of the control group of that run's lab, below which those of its nodes are.
+pub(super) fn group_name(run_id: &str) -> String {
+    format!("{}{run_id}", group_prefix())
+}
+
 /// Controllers that groups are made for in hierarchies of their own.
 const CONTROLLERS: [&str; 4] = ["memory", "cpu", "blkio", "pids"];
 
@@ -59,13 +71,13 @@ fn is_alive(id: &str) -> bool {
     recorded || pids.into_iter().any(names_it)
 }
 
-/// Control groups that look like a lab's, in every hierarchy.
+/// Control groups that are a lab's of ours by their name, in every hierarchy.
 fn groups() -> Vec<(String, PathBuf)> {
-    let mut found = Vec::new();
+    let (mut found, prefix) = (Vec::new(), group_prefix());
     for root in cgroup::roots_with(&CONTROLLERS) {
         for group in below(&root) {
             let name = group.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            found.extend(name.strip_prefix(GROUP).map(|id| (id.to_owned(), group.clone())));
+            found.extend(name.strip_prefix(&prefix).map(|id| (id.to_owned(), group.clone())));
         }
     }
     found.sort();

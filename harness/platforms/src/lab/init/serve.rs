@@ -81,10 +81,8 @@ impl<'a> Init<'a> {
             if ready.harness && !self.hear_harness()? {
                 return Ok(());
             }
-            if ready.starter {
+            if ready.callers {
                 self.accept();
-            }
-            if ready.door {
                 self.open_door();
             }
             self.hear_askers();
@@ -104,7 +102,7 @@ impl<'a> Init<'a> {
         let ready = ready::any(&fds, limit)?;
         let at = |index: usize| ready.get(index).copied().unwrap_or(false);
         let harness = self.harness.is_some() && at(ready.len() - 1);
-        Ok(Ready { children: at(0), starter: at(1), door: at(2), harness })
+        Ok(Ready { children: at(0), callers: at(1) || at(2), harness })
     }
 
     /// Takes every question that has arrived. `false` when the lab is to end.
@@ -288,7 +286,6 @@ impl<'a> Init<'a> {
 /// What has something for init.
 struct Ready {
     children: bool,
-    starter: bool,
-    door: bool,
+    callers: bool,
     harness: bool,
 }
