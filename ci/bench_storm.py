@@ -1,100 +1,201 @@
-"""The kill storm in large: the agent's own storm tests, several worlds at once, and what they counted added up.
+"""The kill storm in large: the storms of the agent's and of the command's own tests, several worlds at once, and what they
+counted added up.
 
 Each kill is compared with what `ci/inventory` lists, which shares no code with firedrill: within the lease no effect is left,
-and after the next command nothing at all. See faults/agent/tests/it/storm.rs.
+and after the next command nothing at all. See faults/agent/tests/it/storm.rs and harness/cli/tests/it/storm.rs.
 """
 
 import collections
 import json
 import os
+import pathlib
+import shutil
+import signal
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 
-# Points at which a round of deaths passes: journal, apply, revert, deeds, guard; with the guard and without.
-POINTS_OF_A_ROUND = 42
-WORKERS = int(os.environ.get("FIREDRILL_STORM_WORKERS", "3"))
-TESTS = ("storm::kills_at_random_instants_leave_nothing", "storm::deaths_between_any_two_steps_leave_nothing")
+# Points at which a round of deaths passes: of the agent (journal, apply, revert, deeds, guard; with the guard and without),
+# and of the harness.
+POINTS_OF_AGENT = 42
+POINTS_OF_HARNESS = 17
+# Worlds in which agents are killed, and living clusters whose runs are.
+WORLDS = int(os.environ.get("FIREDRILL_STORM_WORKERS", "3"))
+CLUSTERS = [word for word in os.environ.get("FIREDRILL_STORM_CLUSTERS", "etcd,etcd,postgres").split(",") if word]
+# This part of the kills is of whole runs, against servers that live on.
+LIVING = 0.3
+# A storm that says nothing for so long, in seconds, hangs: longer than anything in it is waited for.
+SILENCE = 420
+OF_AGENT = ("storm::kills_at_random_instants_leave_nothing", "storm::deaths_between_any_two_steps_leave_nothing")
+OF_RUNS = "storm::kills_of_runs_leave_nothing_on_servers_that_live_on"
+OF_HARNESS = "storm::deaths_of_the_harness_between_any_two_steps_leave_nothing_on_servers_that_live_on"
 
 
-def build(root):
-    """The test program of the agent; a debug build, because release builds have no failpoints."""
-    command = ["cargo", "test", "-q", "-p", "firedrill-agent", "--test", "it", "--no-run", "--message-format", "json"]
+def build(root, package):
+    """The test program of a package; a debug build, because release builds have no failpoints."""
+    command = ["cargo", "test", "-q", "-p", package, "--test", "it", "--no-run", "--message-format", "json"]
     done = subprocess.run(command, cwd=root, stdout=subprocess.PIPE, text=True, check=True)
     found = [json.loads(line).get("executable") for line in done.stdout.splitlines()]
     return [path for path in found if path][-1]
 
 
-def start(program, root, seed, kills, rounds):
-    env = dict(
-        os.environ, FIREDRILL_STORM_SEED=str(seed), FIREDRILL_STORM_KILLS=str(kills), FIREDRILL_STORM_ROUNDS=str(rounds)
-    )
-    command = [program, "--exact", "--nocapture", "--test-threads=2", *TESTS]
-    pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, cwd=os.path.join(root, "faults/agent"), env=env, text=True, errors="replace", **pipe)
+class Total:
+    """What has been counted by all."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.kills = collections.Counter()
+        self.victims = {}
+        self.counted = {key: collections.Counter() for key in ("points", "unpassed", "in_force", "applied", "healed_by")}
+        self.failures = []
+
+    def add(self, kill):
+        with self.lock:
+            self.kills[kill["storm"]] += 1
+            key = (kill["storm"], kill["victim"])
+            count, longest, fair = self.victims.get(key, (0, 0, 0))
+            self.victims[key] = (count + 1, max(longest, kill["took_ms"]), max(fair, kill["fair_ms"]))
+            if kill["point"]:
+                self.counted["unpassed" if kill["unpassed"] else "points"][kill["point"]] += 1
+            self.counted["in_force"].update(kill["in_force"])
+            self.counted["applied"].update(kill["applied"])
+            self.counted["healed_by"].update(kill["healed_by"])
 
 
-# What a worker's line counts by name.
-COUNTED = ("points", "unpassed", "in_force", "applied", "next")
+class Worker:
+    """One test program at its storms."""
+
+    def __init__(self, total, program, folder, tests, env):
+        self.total, self.told, self.at, self.heard = total, [], {}, time.monotonic()
+        self.name = f"{' and '.join(tests)} {env}"
+        command = [program, "--exact", "--nocapture", "--test-threads=2", *tests]
+        self.process = subprocess.Popen(
+            command, cwd=folder, env={**os.environ, **env}, text=True, errors="replace", start_new_session=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )
+        self.threads = [threading.Thread(target=read) for read in (self.counts, self.words)]
+        for thread in self.threads:
+            thread.start()
+
+    def counts(self):
+        for line in self.process.stdout:
+            word, _, rest = line.partition(" ")
+            if word == "STORM":
+                self.total.add(json.loads(rest))
+            elif word == "STORM-AT":
+                at = json.loads(rest)
+                self.at[at["storm"]] = rest.strip()
+            self.heard = time.monotonic()
+
+    def words(self):
+        """What a world says when it breaks; agents' own lines come in between, and other worlds go on."""
+        panicking = False
+        for line in self.process.stderr:
+            panicking = (panicking or " panicked at " in line) and not line.startswith("stack backtrace")
+            if panicking and " firedrill-agent: " not in line and len(self.told) < 200:
+                self.told.append(line)
+            if "SKIPPED" in line:
+                print(line.strip(), file=sys.stderr)
+
+    def hangs(self):
+        return self.process.poll() is None and time.monotonic() - self.heard > SILENCE
+
+    def kill(self):
+        os.killpg(self.process.pid, signal.SIGKILL)
+
+    def end(self, why):
+        """Reads it to its end, and notes what went wrong."""
+        code = self.process.wait()
+        for thread in self.threads:
+            thread.join()
+        if code != 0 or why:
+            places = "\n".join(f"  it was at {at}" for at in self.at.values())
+            words = f"{self.name}: {why or f'ended with {code}'}\n{places}\n{''.join(self.told)}"
+            self.total.failures.append(words)
+            print(words, file=sys.stderr, flush=True)
 
 
-def add(total, line):
-    counted = json.loads(line)
-    total["kills"] += counted["kills"]
-    for victim, (count, longest) in counted["victims"].items():
-        before = total["victims"].get(victim, (0, 0))
-        total["victims"][victim] = (before[0] + count, max(before[1], longest))
-    for key in COUNTED:
-        total[key].update(counted[key])
+def start_all(root, total, kills, seed):
+    """As many workers as there are worlds and clusters, and one for the harness's own steps."""
+    agent, runs = build(root, "firedrill-agent"), build(root, "firedrill")
+    of_runs = round(kills * LIVING) if CLUSTERS else 0
+    rounds = max(1, round((kills - of_runs) / 2 / POINTS_OF_AGENT / WORLDS))
+    random = max(1, -(-(kills - of_runs - rounds * POINTS_OF_AGENT * WORLDS) // WORLDS))
+    steps = max(1, round(of_runs / 4 / POINTS_OF_HARNESS)) if CLUSTERS else 0
+    each = max(1, -(-(of_runs - steps * POINTS_OF_HARNESS) // max(1, len(CLUSTERS))))
+    print(f"{WORLDS} times {random} kills of agents at random instants and {rounds} rounds of their deaths between any two steps; "
+          f"{each} kills of runs on each of {', '.join(CLUSTERS) or 'no cluster'} and {steps} rounds of the harness's own steps; "
+          f"FIREDRILL_STORM_SEED={seed} and the next", flush=True)
+    workers = []
+
+    def start(program, folder, tests, **env):
+        env = {f"FIREDRILL_STORM_{key.upper()}": str(value) for key, value in env.items()}
+        env["FIREDRILL_STORM_SEED"] = str(seed + len(workers))
+        workers.append(Worker(total, program, os.path.join(root, folder), tests, env))
+
+    for _ in range(WORLDS):
+        start(agent, "faults/agent", OF_AGENT, kills=random, rounds=rounds)
+    for system in CLUSTERS:
+        start(runs, "harness/cli", (OF_RUNS,), kills=each, system=system)
+    if CLUSTERS:
+        start(runs, "harness/cli", (OF_HARNESS,), rounds=steps)
+    return workers, os.path.join(os.path.dirname(runs), "..", "firedrill")
 
 
-def drain(worker, total, failures):
-    """Reads a worker to its end."""
-    told, panicking = [], False
-    for line in worker.stderr:
-        # What a world says when it breaks; the agents' own lines come in between, and other worlds go on.
-        panicking = (panicking or " panicked at " in line) and not line.startswith("stack backtrace")
-        if panicking and " firedrill-agent: " not in line and len(told) < 200:
-            told.append(line)
-        if "SKIPPED" in line:
-            print(line.strip(), file=sys.stderr)
-    # Short, and kept by the pipe until now.
-    for line in worker.stdout:
-        if line.startswith("STORM "):
-            add(total, line[6:])
-    if worker.wait() != 0:
-        failures.append("".join(told) or f"a worker ended with {worker.returncode}")
-        print(failures[-1], file=sys.stderr, flush=True)
+def remove(binary, work):
+    """What workers have left that were killed: their clusters, and their folders."""
+    for state in pathlib.Path(work).glob("*/state"):
+        env = {**os.environ, "FIREDRILL_STATE_DIR": str(state)}
+        for verb in ("down", "heal"):
+            subprocess.run([binary, verb, "--all"], env=env, stdout=subprocess.DEVNULL, check=False)
+    shutil.rmtree(work, ignore_errors=True)
+
+
+def report(total, seconds):
+    print(f"\n| kills | {sum(total.kills.values())} |\n|---|---|")
+    for storm, count in sorted(total.kills.items()):
+        print(f"| kills of {storm} | {count} |")
+    for (storm, victim), (count, longest, fair) in sorted(total.victims.items()):
+        print(f"| {storm}: {victim} | {count}, effects gone after {longest} ms at most, {fair} ms without waiting for others |")
+    for key, words in (
+        ("points", "died at"), ("unpassed", "nothing came to"), ("in_force", "in force at the kill:"),
+        ("applied", "applied"), ("healed_by", "healed by"),
+    ):
+        for name, count in sorted(total.counted[key].items()):
+            print(f"| {words} {name} | {count} |")
+    print(f"| storms with a residue, or broken, or hung | {len(total.failures)} |")
+    print(f"| seconds | {seconds:.0f} |", flush=True)
 
 
 def measure(root, kills):
-    """Kills so often; prints the tally. How many worlds found a residue, or broke."""
-    import threading
-
-    program = build(root)
-    began = time.monotonic()
-    rounds = max(1, round(kills / 2 / POINTS_OF_A_ROUND / WORKERS))
-    random = -(-(kills - rounds * POINTS_OF_A_ROUND * WORKERS) // WORKERS)
-    seed = time.time_ns()
-    total = {"kills": 0, "victims": {}, **{key: collections.Counter() for key in COUNTED}}
-    failures, threads = [], []
-    print(f"{WORKERS} times {random} kills at random instants and {rounds} rounds of deaths between any two steps; "
-          f"FIREDRILL_STORM_SEED={seed} and the next {WORKERS - 1}", flush=True)
-    for number in range(WORKERS):
-        worker = start(program, root, seed + number, max(random, 1), rounds)
-        threads.append(threading.Thread(target=drain, args=(worker, total, failures)))
-        threads[-1].start()
-    for thread in threads:
-        thread.join()
-    print(f"\n| kills | {total['kills']} |\n|---|---|")
-    for victim, (count, longest) in sorted(total["victims"].items()):
-        print(f"| victim {victim} | {count}, effects gone after {longest} ms at most |")
-    for key, words in (
-        ("points", "died at"), ("unpassed", "no deed came to"), ("in_force", "in force at the kill:"),
-        ("applied", "applied"), ("next", "healed by"),
-    ):
-        for name, count in sorted(total[key].items()):
-            print(f"| {words} {name} | {count} |")
-    print(f"| worlds with a residue, or broken | {len(failures)} |")
-    print(f"| seconds | {time.monotonic() - began:.0f} |", flush=True)
-    return len(failures)
+    """Kills so often; prints the tally. How many storms found a residue, broke, or hung."""
+    began, total = time.monotonic(), Total()
+    work = tempfile.mkdtemp(prefix="firedrill-storm-")
+    # Servers of a lab run as users of their own, and must be able to walk to their data.
+    os.chmod(work, 0o755)
+    os.environ["TMPDIR"] = work
+    workers, binary, ended = [], None, []
+    try:
+        workers, binary = start_all(root, total, kills, time.time_ns())
+        while len(ended) < len(workers):
+            for worker in workers:
+                if worker in ended:
+                    continue
+                why = f"said nothing for {SILENCE} s" if worker.hangs() else ""
+                if why:
+                    worker.kill()
+                if why or worker.process.poll() is not None:
+                    worker.end(why)
+                    ended.append(worker)
+            time.sleep(1)
+    finally:
+        for worker in workers:
+            if worker not in ended:
+                worker.kill()
+                worker.end("the bench was ended")
+        if binary:
+            remove(binary, work)
+        report(total, time.monotonic() - began)
+    return len(total.failures)

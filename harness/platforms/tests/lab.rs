@@ -607,14 +607,23 @@ fn what_bears_the_mark_of_no_lab_is_removed(_work: &Path) {
     tool("mount -t tmpfs stray FOLDER/at && truncate -s 1M FOLDER/image && losetup --find FOLDER/image");
     let mut planted = 2;
     for root in firedrill_sys::cgroup::roots() {
-        fs::create_dir_all(root.join(format!("firedrill-{run}/n1"))).unwrap();
+        fs::create_dir_all(root.join(lab::stray::group_name(&run)).join("n1")).unwrap();
         planted += 1;
+    }
+    // Of another installation, or of nobody that we know.
+    let others: Vec<_> =
+        firedrill_sys::cgroup::roots().iter().map(|root| root.join(format!("firedrill-{run}"))).collect();
+    for group in &others {
+        fs::create_dir(group).unwrap();
     }
     let (gone, left) = lab::stray::remove(Some("nobody"));
     assert!(gone.is_empty() && left.is_empty(), "{gone:?} {left:?}");
     let (gone, left) = lab::stray::remove(Some(&run));
     assert_eq!((gone.len(), left.len()), (planted, 0), "{gone:?} {left:?}");
     assert_eq!(lab::stray::remove(Some(&run)).0.len(), 0);
+    for group in &others {
+        fs::remove_dir(group).unwrap();
+    }
     assert_eq!(fs::read_dir(folder.join("at")).unwrap().count(), 0);
     fs::remove_dir_all(&folder).unwrap();
     nothing_left(&run);

@@ -31,6 +31,10 @@ pub(super) fn end(job: &Job, tell: &mut (dyn FnMut(Told) + Send)) {
         if !halted && clock::until(patience, LOOKS, || (!identity.is_alive()).then_some(())).is_some() {
             continue;
         }
+        // Its agent may have been started while it was looked for, and so have been missed.
+        if !find(job).iter().any(|one| (one.process.pid, one.process.start) == (process.pid, process.start)) {
+            continue;
+        }
         asked.push((identity, what, identity.kill()));
     }
     for (identity, what, killed) in asked {

@@ -6,15 +6,19 @@ use std::io;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::thread;
+use std::time::Duration;
 
+use firedrill_sys::clock;
 use firedrill_sys::namespaces;
 use firedrill_sys::nft;
 use firedrill_sys::process::{self, NetnsId};
 
-use super::{Job, Told};
+use super::{Job, LOOKS, Told};
 use crate::deeds::clock::OFFSET;
 use crate::world::is_tag;
 
+/// How long a table may take to go whose owner is ending.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// How deep files are looked for below a folder.
 const DEPTH: usize = 3;
 /// Entries looked at, at most.
@@ -76,13 +80,27 @@ fn is_wanted(job: &Job, name: &str) -> bool {
     is_tag(name) && name.starts_with(&job.tag) && numbered
 }
 
+/// Whether a living agent is in a place.
+fn is_spared(place: Option<&Path>) -> bool {
+    let place = NetnsId::of_file(place.unwrap_or(Path::new("/proc/thread-self/ns/net")));
+    place.is_ok_and(|place| living().places.contains(&place))
+}
+
 fn remove_tables(job: &Job, place: Option<&Path>, tell: &mut (dyn FnMut(Told) + Send)) -> io::Result<()> {
     for name in nft::tables(&job.tag)?.into_iter().filter(|name| is_wanted(job, name)) {
         let what = format!("nft table bridge {name}");
         let there = place.map_or(String::new(), |path| format!("nsenter --net={} ", path.display()));
-        tell(match nft::delete_table(&name) {
-            Ok(()) => Told::Removed { what },
-            Err(error) => {
+        let deleted = clock::until(PATIENCE, LOOKS, || match nft::delete_table(&name) {
+            // Somebody has it: an agent that was not there yet when it was looked for, or what an agent has left and what
+            // ends within a moment, and the table with it.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => is_spared(place).then_some(None),
+            deleted => Some(Some(deleted)),
+        });
+        let owned = || Some(Err(io::ErrorKind::PermissionDenied.into()));
+        tell(match deleted.unwrap_or_else(owned) {
+            None => continue,
+            Some(Ok(())) => Told::Removed { what },
+            Some(Err(error)) => {
                 let remedy = format!("{}{there}nft delete table bridge {name}", job.prefix);
                 Told::Left { what, why: error.to_string(), remedy }
             }

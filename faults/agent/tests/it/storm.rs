@@ -258,9 +258,7 @@ impl Storm {
         }
         if !bare {
             let what = format!("an effect outlasts its agent ({:?})", self.kill);
-            // The limits of a process that was there end with it, and are no effect.
-            let ended = |line: &str| line.contains(" process ");
-            let same = self.independent.wait_same(&self.before, false, victim.promised(), ended);
+            let same = self.independent.wait_same(&self.before, false, victim.promised(), has_ended);
             assert_eq!(same, Ok(()), "{what}");
             let lies = self.world.lies();
             assert!(lies.is_empty(), "{what}: {lies:?}");
@@ -285,7 +283,7 @@ impl Storm {
             assert_eq!(bye, Some(Answer::Bye), "{victim:?} {point}");
             next.exit();
         }
-        let same = self.independent.wait_same(&self.before, true, LEASE, |line| line.contains(" process "));
+        let same = self.independent.wait_same(&self.before, true, LEASE, has_ended);
         assert_eq!(same, Ok(()), "left after the next command ({:?})", self.kill);
         took
     }
@@ -332,6 +330,11 @@ impl Storm {
         self.in_force.remove(&tag);
         Some(())
     }
+}
+
+/// The limits of a process that was there end with it, and are no effect.
+fn has_ended(what: &str, line: &str) -> bool {
+    what == "gone" && line.contains(" process ")
 }
 
 /// Kills with SIGKILL, or stops with SIGSTOP; what is gone already is gone.

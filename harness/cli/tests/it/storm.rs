@@ -40,7 +40,9 @@ fn kills_of_runs_leave_nothing_on_servers_that_live_on() {
     let seed = number("FIREDRILL_STORM_SEED").unwrap_or_else(clock::boottime_nanos);
     let kills = number("FIREDRILL_STORM_KILLS").unwrap_or(FEW);
     let system = std::env::var("FIREDRILL_STORM_SYSTEM").unwrap_or_else(|_| "etcd".to_owned());
-    let Some(mut storm) = Living::start("runs at random instants", &system, seed) else { return };
+    let name =
+        if system == "etcd" { "runs on etcd at random instants" } else { "runs on PostgreSQL at random instants" };
+    let Some(mut storm) = Living::start(name, &system, seed) else { return };
     let window = Duration::from_secs(if kills == FEW { 2 } else { 5 });
     for victim in AT_RANDOM.into_iter().cycle().zip(0..kills).map(|(victim, _)| victim) {
         storm.cycle(victim, "", window);
@@ -52,7 +54,7 @@ fn kills_of_runs_leave_nothing_on_servers_that_live_on() {
 fn deaths_of_the_harness_between_any_two_steps_leave_nothing_on_servers_that_live_on() {
     let seed = number("FIREDRILL_STORM_SEED").unwrap_or_else(clock::boottime_nanos);
     let rounds = number("FIREDRILL_STORM_ROUNDS").unwrap_or(1);
-    let Some(mut storm) = Living::start("harness between two steps", "steps", seed) else { return };
+    let Some(mut storm) = Living::start("the harness between two steps", "steps", seed) else { return };
     let all = OF_HARNESS.map(ToOwned::to_owned);
     for round in 0..rounds {
         for point in OF_HARNESS {

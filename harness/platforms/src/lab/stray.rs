@@ -20,7 +20,7 @@ fn group_prefix() -> String {
 }
 
 /// The name of the control group of that run's lab, below which those of its nodes are.
-pub(super) fn group_name(run_id: &str) -> String {
+pub fn group_name(run_id: &str) -> String {
     format!("{}{run_id}", group_prefix())
 }
 

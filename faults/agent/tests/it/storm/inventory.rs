@@ -82,23 +82,23 @@ impl Independent {
     }
 
     /// Waits until nothing differs from `before`, as long as was promised and [`SLACK`]; `inert` things count too if asked.
-    /// Lines that `may_go` are no effect when they are gone.
+    /// A line that is `gone` or `left` does not count when `harmless` says so of that word and the line.
     pub(crate) fn wait_same(
         &mut self,
         before: &BTreeSet<String>,
         inert: bool,
         promised: Duration,
-        may_go: impl Fn(&str) -> bool,
+        harmless: impl Fn(&str, &str) -> bool,
     ) -> Result<(), String> {
         let counts = |line: &&String| inert || !line.starts_with("inert ");
         let watch = Stopwatch::start();
         loop {
             let now = self.take();
             let mut differs = String::new();
-            for line in before.difference(&now).filter(|line| counts(line) && !may_go(line)) {
+            for line in before.difference(&now).filter(|line| counts(line) && !harmless("gone", line)) {
                 writeln!(differs, "  gone: {line}").expect("text");
             }
-            for line in now.difference(before).filter(counts) {
+            for line in now.difference(before).filter(|line| counts(line) && !harmless("left", line)) {
                 writeln!(differs, "  left: {line}").expect("text");
             }
             if differs.is_empty() {

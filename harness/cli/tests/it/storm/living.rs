@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -109,7 +110,7 @@ impl Living {
         let mut independent = Independent::start(&places(&state, &id, init));
         let before = independent.take();
         let patroni = scenario == "postgres";
-        let servers = servers(init, patroni);
+        let servers = servers(init);
         assert!(!servers.is_empty(), "no server is seen");
         Some(Self {
             folder,
@@ -160,7 +161,7 @@ impl Living {
         self.answers();
         self.next_command();
         self.nothing_is_left();
-        let now = servers(self.init, self.patroni);
+        let now = servers(self.init);
         assert!(self.servers.is_subset(&now), "{:?}: servers were killed: {:?}, {now:?}", self.kill, self.servers);
         drop(fs::remove_dir_all(self.folder.path().join("runs")));
         self.tally.note(&self.kill, took.0, took.1);
@@ -186,7 +187,8 @@ impl Living {
 
     /// Every effect is gone in time, whoever is still there.
     fn effects_vanish(&mut self, victim: Victim) {
-        let same = self.independent.wait_same(&self.before, false, victim.promised(), |_| false);
+        let harmless = harmless(&self.before, self.patroni);
+        let same = self.independent.wait_same(&self.before, false, victim.promised(), harmless);
         assert_eq!(same, Ok(()), "an effect outlasts its run ({:?})", self.kill);
         // What a name server says no inventory lists.
         let told = self.inside("n1", "getent ahostsv4 n2 || echo 10.77.0.2");
@@ -198,7 +200,7 @@ impl Living {
         let (place, write) = if self.patroni {
             (
                 "n1",
-                "for n in 1 2 3; do psql -h 10.77.0.$n -U postgres -c 'create table if not exists storm (i int); insert into storm values (1)' && exit; done",
+                "export PGCONNECT_TIMEOUT=2 PGOPTIONS='-c statement_timeout=3s'; for n in 1 2 3; do psql -h 10.77.0.$n -U postgres -c 'create table if not exists storm (i int); insert into storm values (1)' && exit; done",
             )
         } else {
             let all = "10.77.0.1:2379,10.77.0.2:2379,10.77.0.3:2379";
@@ -245,7 +247,8 @@ impl Living {
     }
 
     fn nothing_is_left(&mut self) {
-        let same = self.independent.wait_same(&self.before, true, Duration::ZERO, |_| false);
+        let harmless = harmless(&self.before, self.patroni);
+        let same = self.independent.wait_same(&self.before, true, Duration::ZERO, harmless);
         assert_eq!(same, Ok(()), "left after the next command ({:?})", self.kill);
     }
 
@@ -257,6 +260,10 @@ impl Living {
         let mut run = Run::start(&self, "");
         run.read_for(Duration::from_millis(1500));
         self.kill.in_force = run.in_force.iter().cloned().collect();
+        // What it found nothing of after every other kill it does see.
+        let there = self.independent.take();
+        let seen: Vec<&String> = there.difference(&self.before).collect();
+        assert!(seen.iter().any(|line| line.contains(" nft ")), "{:?} is in force, and seen is {seen:?}", self.kill);
         let record = fs::read(state.join("labs").join(&self.id).join("lab.json")).unwrap();
         let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
         let holder = i32::try_from(record["holder"]["pid"].as_i64().unwrap()).unwrap();
@@ -330,19 +337,32 @@ fn ours(init: i32) -> Vec<(i32, String)> {
     roles.filter(|(_, role)| role != "disk" && role != "names").collect()
 }
 
-/// The main servers of the nodes whose servers no fault of the scenario kills.
-fn servers(init: i32, patroni: bool) -> BTreeSet<(i32, String)> {
+/// The main servers of the nodes whose servers no fault of the scenario kills: etcd, and where there is PostgreSQL who
+/// supervises it, which starts and stops it as it sees fit.
+fn servers(init: i32) -> BTreeSet<(i32, String)> {
+    let network = |path: String| fs::metadata(path).ok().map(|file| file.ino());
+    let there = ["n2", "n3"].map(|node| network(format!("/proc/{init}/root/run/firedrill/ns/{node}")));
     let is_server = |pid: &i32| {
         let words = words(*pid);
-        let of = |node: &str| words.iter().any(|word| *word == format!("--name={node}") || word == node);
-        !patroni && words[0].ends_with("etcd") && (of("n2") || of("n3"))
-            || patroni && words.iter().any(|word| word.contains("etcd")) && (of("n2") || of("n3"))
+        let supervisor = words.iter().any(|word| word.ends_with("patroni.yml"));
+        (words[0].ends_with("etcd") || supervisor) && there.contains(&network(format!("/proc/{pid}/ns/net")))
     };
     let started = |pid: i32| {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         Some((pid, stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.to_owned()))
     };
     inside(init).into_iter().filter(is_server).filter_map(started).collect()
+}
+
+/// What of a process is no effect of a fault: a program that the servers have started meanwhile, with the limits that they
+/// have, and PostgreSQL while its supervisor stops and starts it.
+fn harmless(before: &BTreeSet<String>, patroni: bool) -> impl Fn(&str, &str) -> bool + use<> {
+    let limits = |line: &str| line.split_once(" process ")?.1.split_once(' ').map(|(_, limits)| limits.to_owned());
+    let usual: BTreeSet<String> = before.iter().filter_map(|line| limits(line)).collect();
+    move |what, line| {
+        let is_usual = limits(line).is_some_and(|limits| usual.contains(&limits));
+        patroni && !line.starts_with("inert ") && is_usual && (what == "left" || line.contains(" process postgres "))
+    }
 }
 
 /// Sends a signal; what has ended meanwhile is gone already.
