@@ -20,7 +20,7 @@ use self::living::{Living, Victim};
 use self::tally::number;
 
 /// Kills at random instants without `FIREDRILL_STORM_KILLS`.
-const FEW: u64 = 4;
+const FEW: u64 = 3;
 /// A point is tried so often before it counts as one that nothing comes by.
 const TRIES: usize = 3;
 

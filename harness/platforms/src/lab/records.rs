@@ -79,6 +79,27 @@ impl Record {
         let of_this_boot = boot_id().is_ok_and(|boot| boot == self.boot_id);
         of_this_boot && [self.harness, self.holder, self.init].into_iter().flatten().any(Identity::is_alive)
     }
+
+    /// Whether it is about to end, and nobody is there who would remove what it leaves: its holder is gone, which its init
+    /// does not outlive, and so is the command that made it.
+    pub(crate) fn is_ending(&self) -> bool {
+        let gone = |process: Option<Identity>| process.is_some_and(|process| !process.is_alive());
+        gone(self.holder) && self.harness.is_none_or(|harness| !harness.is_alive())
+    }
+
+    /// Waits until what is about to end has ended. What waits in the kernel because its volumes are frozen does so once they
+    /// are thawed.
+    fn wait_for_the_end(&self, lab_dir: &Path) -> io::Result<()> {
+        let Some(init) = self.init.filter(|_| self.is_ending()) else { return Ok(()) };
+        if init.wait_gone(THAW_AFTER)? {
+            return Ok(());
+        }
+        thaw_all(lab_dir);
+        if init.wait_gone(END_PATIENCE)? {
+            return Ok(());
+        }
+        Err(io::Error::other(format!("its init, process {}, does not end", init.pid)))
+    }
 }
 
 /// The folder of labs.
@@ -152,12 +173,15 @@ fn devices_of(lab_dir: &Path) -> Vec<(PathBuf, PathBuf)> {
 /// Every lab on record that is alive, by run id.
 pub fn list() -> Vec<Record> {
     let records = folders().into_iter().filter_map(|folder| Record::read(&folder).ok());
-    records.filter(Record::is_live).collect()
+    records.filter(|record| record.is_live() && !record.is_ending()).collect()
 }
 
 /// Whether there is anything of a lab whose processes are all gone.
 pub fn any_dead() -> bool {
-    folders().iter().filter_map(|folder| Record::read(folder).ok()).any(|record| !record.is_live())
+    folders()
+        .iter()
+        .filter_map(|folder| Record::read(folder).ok())
+        .any(|record| !record.is_live() || record.is_ending())
 }
 
 /// Removes what labs left behind whose processes are all gone; never touches a live one. Says what it removed and what
@@ -167,8 +191,11 @@ pub fn sweep() -> Vec<String> {
     for folder in folders() {
         let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let (whose, removed) = match Record::read(&folder) {
-            Ok(record) if record.is_live() && !is_stuck(&folder, &record) => continue,
-            Ok(record) => (record.run_id.clone(), remove_remains(&folder, &record)),
+            Ok(record) if record.is_live() && !record.is_ending() => continue,
+            Ok(record) => {
+                let removed = record.wait_for_the_end(&folder).and_then(|()| remove_remains(&folder, &record));
+                (record.run_id, removed)
+            }
             Err(_) if unborn_maker(&name).is_some_and(Identity::is_alive) => continue,
             Err(_) if unborn_maker(&name).is_some() => (name, fs::remove_dir_all(&folder)),
             // It may be disappearing under our eyes, or be none of ours.
@@ -180,16 +207,6 @@ pub fn sweep() -> Vec<String> {
         });
     }
     said
-}
-
-/// Whether a lab whose holder died could not end before, because its volumes were frozen. They are thawed, and it has ended.
-fn is_stuck(lab_dir: &Path, record: &Record) -> bool {
-    let is_dead = |process: Option<Identity>| process.is_none_or(|process| !process.is_alive());
-    if record.holder.is_none() || !is_dead(record.holder) || !is_dead(record.harness) {
-        return false;
-    }
-    thaw_all(lab_dir);
-    record.init.is_none_or(|init| init.wait_gone(END_PATIENCE).unwrap_or(false))
 }
 
 /// Ends the lab of that run and removes it. An error says why it could not.

@@ -258,7 +258,10 @@ impl Living {
         self.kill = Kill { victim: "Holder".to_owned(), ..Kill::default() };
         self.tally.at("begins", &self.kill);
         let mut run = Run::start(&self, "");
-        run.read_for(Duration::from_millis(1500));
+        let watch = Stopwatch::start();
+        while !run.in_force.contains("cut") {
+            assert!(run.hear(Duration::from_secs(1)) && watch.all() < BEGIN, "nothing is injected: {}", run.said);
+        }
         self.kill.in_force = run.in_force.iter().cloned().collect();
         // What it found nothing of after every other kill it does see.
         let there = self.independent.take();
