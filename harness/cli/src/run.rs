@@ -112,11 +112,14 @@ fn one(args: &RunArgs, scenario: &Arc<Scenario>, interrupts: &Interrupts) -> Res
     }
 }
 
-/// Only clusters of the lab are left running.
+/// Only clusters of the lab are left running, and only some.
 fn refuse_elsewhere(args: &RunArgs, scenarios: &[Arc<Scenario>]) -> Result<(), Failure> {
     let elsewhere = |scenario: &&Arc<Scenario>| scenario.cluster.platform.name != lab::ENTRY.name;
-    match scenarios.iter().find(elsewhere).filter(|_| args.against.is_some()) {
-        None => Ok(()),
+    let Some(id) = &args.against else { return Ok(()) };
+    match scenarios.iter().find(elsewhere) {
+        None if lab::heal::left_running().contains(id) => Ok(()),
+        None => Err(Failure::usage(format!("no cluster {id} is left running"))
+            .help("`firedrill up` prints the id of what it leaves running")),
         Some(scenario) => {
             let (file, platform) = (&scenario.file, scenario.cluster.platform.name);
             let message = format!("{file} runs on `{platform}`, where no cluster is left running");

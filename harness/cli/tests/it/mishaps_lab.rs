@@ -362,6 +362,18 @@ fn two_labs_at_once_do_not_meet() {
 }
 
 #[test]
+fn a_cluster_that_is_not_there_is_not_run_against() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |file: &str| firedrill_in(folder.path(), &["run", file, "--against", "up0"]);
+    let nobody = run("scenarios/etcd/leader-kill.toml");
+    assert_eq!((nobody.code, nobody.stdout.as_str()), (2, ""), "{}", nobody.stderr);
+    assert!(nobody.stderr.contains("no cluster up0 is left running"), "{}", nobody.stderr);
+    let elsewhere = run("scenarios/smoke/healthy.toml");
+    assert_eq!((elsewhere.code, elsewhere.stdout.as_str()), (2, ""), "{}", elsewhere.stderr);
+    assert!(elsewhere.stderr.contains("runs on `sim`, where no cluster is left running"), "{}", elsewhere.stderr);
+}
+
+#[test]
 fn missing_packages_are_all_named_and_nothing_is_touched() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();

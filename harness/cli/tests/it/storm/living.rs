@@ -246,6 +246,18 @@ impl Living {
         }
     }
 
+    /// One run at a time uses a cluster, and only one that finds there what it needs.
+    fn refuses_others(&self) {
+        let files = [("quiet.toml", "another run uses it"), ("etcd.toml", "its nodes have no such limits")];
+        for (file, why) in files.into_iter().filter(|_| self.scenario.ends_with("/steps.toml")) {
+            let (file, out) = (Path::new(&self.scenario).with_file_name(file), self.folder.path().join("runs"));
+            let args = ["run", file.to_str().unwrap(), "--against", &self.id, "--out", out.to_str().unwrap()];
+            let refused = firedrill_in(&self.state(), &args);
+            assert_eq!(refused.code, 4, "{}{}", refused.stdout, refused.stderr);
+            assert!(refused.stdout.contains(why), "{}", refused.stdout);
+        }
+    }
+
     fn nothing_is_left(&mut self) {
         let harmless = harmless(&self.before, self.patroni);
         let same = self.independent.wait_same(&self.before, true, Duration::ZERO, harmless);
@@ -263,6 +275,7 @@ impl Living {
             assert!(run.hear(Duration::from_secs(1)) && watch.all() < BEGIN, "nothing is injected: {}", run.said);
         }
         self.kill.in_force = run.in_force.iter().cloned().collect();
+        self.refuses_others();
         // What it found nothing of after every other kill it does see.
         let there = self.independent.take();
         let seen: Vec<&String> = there.difference(&self.before).collect();
