@@ -37,8 +37,9 @@ def build(root, package):
     """The test program of a package; a debug build, because release builds have no failpoints."""
     command = ["cargo", "test", "-q", "-p", package, "--test", "it", "--no-run", "--message-format", "json"]
     done = subprocess.run(command, cwd=root, stdout=subprocess.PIPE, text=True, check=True)
-    found = [json.loads(line).get("executable") for line in done.stdout.splitlines()]
-    return [path for path in found if path][-1]
+    built = [json.loads(line) for line in done.stdout.splitlines()]
+    # The programs that it tests are built with it.
+    return [one["executable"] for one in built if one.get("executable") and one["profile"]["test"]][-1]
 
 
 class Total:
@@ -120,9 +121,10 @@ class Worker:
 def start_all(root, total, kills, seed):
     """As many workers as there are worlds and clusters, and one for the harness's own steps."""
     agent, runs = build(root, "firedrill-agent"), build(root, "firedrill")
-    of_runs = round(kills * LIVING) if CLUSTERS else 0
-    rounds = max(1, round((kills - of_runs) / 2 / POINTS_OF_AGENT / WORLDS))
-    random = max(1, -(-(kills - of_runs - rounds * POINTS_OF_AGENT * WORLDS) // WORLDS))
+    of_runs = round(kills * (LIVING if WORLDS else 1)) if CLUSTERS else 0
+    worlds = max(1, WORLDS)
+    rounds = max(1, round((kills - of_runs) / 2 / POINTS_OF_AGENT / worlds))
+    random = max(1, -(-(kills - of_runs - rounds * POINTS_OF_AGENT * worlds) // worlds))
     steps = max(1, round(of_runs / 4 / POINTS_OF_HARNESS)) if CLUSTERS else 0
     each = max(1, -(-(of_runs - steps * POINTS_OF_HARNESS) // max(1, len(CLUSTERS))))
     print(f"{WORLDS} times {random} kills of agents at random instants and {rounds} rounds of their deaths between any two steps; "
