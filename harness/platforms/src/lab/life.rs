@@ -185,9 +185,8 @@ impl Lab {
 
     /// Whether every node's home is on a volume of its own, so that it can be frozen, or its power cut.
     pub(super) fn has_volumes(&self) -> bool {
-        let deeds = [Deed::FreezeDisk, Deed::LosePower];
         // A disk that can be harmed can lose its power, too.
-        let own = || deeds.iter().any(|deed| self.request.needs.deeds.contains(deed)) && !self.wants_disks();
+        let own = || (self.wants_freeze() || self.wants_power()) && !self.wants_disks();
         self.visited().map_or_else(own, |lab| lab.config.nodes.iter().all(|node| node.image.is_some()))
     }
 
@@ -203,6 +202,10 @@ impl Lab {
 
     pub(super) fn wants_power(&self) -> bool {
         self.request.needs.deeds.contains(&Deed::LosePower)
+    }
+
+    pub(super) fn wants_freeze(&self) -> bool {
+        self.request.needs.deeds.contains(&Deed::FreezeDisk)
     }
 
     pub(super) fn wants_disks(&self) -> bool {

@@ -62,13 +62,17 @@ impl Lab {
         let needs = &self.request.needs;
         let disk = config.disk.as_ref();
         let all = |disk: &DiskConfig| disk.targets.contains(&None) || needs.disk.is_subset(&disk.targets);
-        let power = config.nodes.iter().all(|node| node.image.is_some()) || disk.is_some_and(|disk| disk.power);
+        let volumes = config.nodes.iter().all(|node| node.image.is_some());
+        let power = volumes || disk.is_some_and(|disk| disk.power);
+        let asked = self.volume().map(|asked| asked.to_string());
         let lacks = if config.units != self.recipe.units {
             "it has other servers"
         } else if self.wants_disks() && !disk.is_some_and(all) {
             "its disks cannot be harmed so"
         } else if self.wants_power() && !power {
             "its nodes cannot lose their power"
+        } else if self.wants_freeze() && !volumes || asked.is_some() && asked != config.volume {
+            "its nodes have no such volumes"
         } else if !clocks::needed(&self.recipe, &needs.clocks)
             .is_none_or(|wanted| wanted.are_of(config.clocks.as_ref()))
         {
