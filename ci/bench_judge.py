@@ -1,4 +1,5 @@
-"""What the judge costs: a table of histories, made by the example `histories` of firedrill-check, on one core."""
+"""What the judge costs: a table of histories, made by the example `histories` of firedrill-check, on one core, and beside that
+the wall time on all of them."""
 
 import json
 import os
@@ -29,12 +30,12 @@ ROWS = (
 )
 
 
-def judged(binary, path, options):
-    """What the judge says, wall and CPU seconds, and peak memory in MiB, on the first core this process may use."""
-    core = min(os.sched_getaffinity(0))
+def judged(binary, path, options, cores):
+    """What the judge says, wall and CPU seconds, and peak memory in MiB, on so many of the cores this process may use."""
+    some = sorted(os.sched_getaffinity(0))[:cores]
     command = [str(binary), "judge", str(path), "--json", "--limit-time", "300s", "--limit-memory", "16GiB", "--model", *options]
     began = time.monotonic()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, preexec_fn=lambda: os.sched_setaffinity(0, {core}))
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, preexec_fn=lambda: os.sched_setaffinity(0, some))
     out = process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
@@ -65,7 +66,8 @@ def logs(generator, work):
 def measure(binary, generator, work, wanted=()):
     """Prints the table; rows whose names contain one of the words in `wanted`, or all."""
     print("measured: seconds on the processor, which other work on the machine does not change much; wall: with all waiting\n")
-    print("| history | judge | wall s | CPU s (user + system) | measured | aim | peak MiB | aim MiB | MB/s parsed |")
+    cores = len(os.sched_getaffinity(0))
+    print(f"| history | judge | wall s, one core and {cores} | CPU s (user + system) | measured | aim | peak MiB | aim MiB | MB/s parsed |")
     print("|---|---|---|---|---|---|---|---|---|", flush=True)
     if not wanted or any(word in "small logs" for word in wanted):
         print(f"| {PORCUPINE_LOGS} small logs, 5 clients, some crashed | cas-register | | | {logs(generator, work)} "
@@ -74,12 +76,13 @@ def measure(binary, generator, work, wanted=()):
         if wanted and not any(word in name for word in wanted):
             continue
         path = made(generator, work, arguments)
-        said, wall, user, system, peak = judged(binary, path, options)
+        said, wall, user, system, peak = judged(binary, path, options, 1)
+        shared = judged(binary, path, options, cores)[1]
         parse = said.get("parse_cpu_seconds")
         measured = said["cpu_seconds"] - parse if what == "decide" and parse is not None else user + system
         rate = f"{path.stat().st_size / 1e6 / parse:.0f}" if parse else ""
         words = f"{measured:.3f} s {'to decide' if what == 'decide' else 'in all'}, {said['verdict']}"
-        print(f"| {name} | {' '.join(options)} | {wall:.2f} | {user:.2f} + {system:.2f} | {words} | {'-' if aim is None else f'{aim} s'} "
+        print(f"| {name} | {' '.join(options)} | {wall:.2f} and {shared:.2f} | {user:.2f} + {system:.2f} | {words} | {'-' if aim is None else f'{aim} s'} "
               f"| {peak:.0f} | {memory or '-'} | {rate} |", flush=True)
         if all(later[1] != arguments for later in ROWS[place + 1:]):
             path.unlink()

@@ -6,6 +6,7 @@
 use firedrill_core::check::CheckEntry;
 
 pub mod conclude;
+pub mod crew;
 pub mod durable;
 pub mod evidence;
 pub mod faults;

@@ -45,7 +45,7 @@ impl Check for Linearizable {
         let exceeded = |_| (looks.fetch_add(1, Ordering::Relaxed) > LOOKS).then_some(Stop::Time);
         let limits = Limits { exceeded: &exceeded, memory: MEMORY };
         let finding = |verdict, summary: String| Finding::new(ENTRY.name, verdict, summary);
-        let report = match linear::check(&history, Model::CasRegister, &Value::Nil, &limits) {
+        let report = match linear::explain(&history, Model::CasRegister, &Value::Nil, &limits) {
             Ok(report) => report,
             Err(refusal) => return finding(Verdict::Invalid, format!("cannot tell: {refusal}")),
         };

@@ -3,10 +3,11 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::edn::Mistake;
+use super::edn::{Mistake, newlines};
 use super::packed::Sink;
 use super::plume::{Access, INITIAL};
 use super::{Format, ImportError, Kind, Process, RawOp, Value, awdit, plume};
+use crate::crew::Crew;
 
 /// The format, when it is one of these two.
 pub(crate) fn format(text: &str) -> Option<Format> {
@@ -19,19 +20,57 @@ pub(crate) fn format(text: &str) -> Option<Format> {
 
 /// Reads every access, in file order, until `take` says that it is enough.
 pub(crate) fn scan(text: &str, format: Format, take: impl FnMut(Access) -> bool) -> Result<(), ImportError> {
-    scan_as(text, format, take).map_err(|mistake| mistake.place(text))
+    scan_as(text, format, Crew::of_machine(text.len()), take).map_err(|mistake| mistake.place(text))
 }
 
-fn scan_as(text: &str, format: Format, take: impl FnMut(Access) -> bool) -> Result<(), Mistake> {
-    if format == Format::Awdit { awdit::scan(text, take) } else { plume::scan(text, take) }
+fn scan_as(text: &str, format: Format, crew: Crew, take: impl FnMut(Access) -> bool) -> Result<(), Mistake> {
+    if format == Format::Awdit {
+        // What a line means depends on the rules before it.
+        awdit::scan(text, take)
+    } else if crew.is_alone(text.len()) {
+        plume::scan(text, take)
+    } else {
+        scan_pieces(text, crew, take)
+    }
+}
+
+/// Lines of Plume's, of which each stands for itself, read by several threads.
+fn scan_pieces(text: &str, crew: Crew, mut take: impl FnMut(Access) -> bool) -> Result<(), Mistake> {
+    let bytes = text.as_bytes();
+    let mut mistake = Ok(());
+    let mut lines = 0;
+    crew.read(
+        0..text.len(),
+        |at| at + bytes.get(at..).and_then(|rest| rest.iter().position(|byte| *byte == b'\n')).map_or(text.len(), |end| end + 1),
+        |range| {
+            let piece = text.get(range).unwrap_or_default();
+            let mut accesses = Vec::with_capacity(piece.len() / 16);
+            let read = plume::scan(piece, |access| {
+                accesses.push(access);
+                true
+            });
+            (accesses, read, newlines(piece.as_bytes()))
+        },
+        |range, (accesses, read, ends)| {
+            for access in accesses {
+                if !take(Access { line: access.line + lines, ..access }) {
+                    return false;
+                }
+            }
+            lines += ends;
+            mistake = read.map_err(|mistake| mistake.further(range.start));
+            mistake.is_ok()
+        },
+    );
+    mistake
 }
 
 /// Each transaction is one `ok` operation `txn`; a read of the initial value is one of nil.
-pub(super) fn read(text: &str, format: Format, sink: &mut impl Sink) -> Result<(), Mistake> {
+pub(super) fn read(text: &str, format: Format, crew: Crew, sink: &mut impl Sink) -> Result<(), Mistake> {
     let mut places: HashMap<(i64, i64), usize> = HashMap::new();
     let mut txns: Vec<(Access, Vec<Access>)> = Vec::new();
     let mut zeros: HashSet<i64> = HashSet::new();
-    scan_as(text, format, |access| {
+    scan_as(text, format, crew, |access| {
         let is_initial = format == Format::Plume && access.txn == INITIAL;
         if access.is_write && access.value == 0 && !is_initial {
             zeros.insert(access.key);

@@ -20,6 +20,11 @@ impl Mistake {
         Self { at, expected: expected.into() }
     }
 
+    /// In a text of which this one begins so many bytes further.
+    pub(super) fn further(self, bytes: usize) -> Self {
+        Self { at: self.at + bytes, ..self }
+    }
+
     /// With line and column.
     pub(super) fn place(self, text: &str) -> ImportError {
         let before = text.get(..self.at).unwrap_or(text);

@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use crate::crew::Crew;
 use crate::limits::{Stop, Watch};
 use packed::Sink;
 
@@ -232,16 +233,33 @@ pub fn load_within(bytes: &[u8], watch: &mut Watch<'_>) -> Result<Loaded, Unload
 
 /// [`load_within`] for who knows that it is text.
 pub fn load_text_within(text: &str, watch: &mut Watch<'_>) -> Result<Loaded, Unloaded> {
+    load_text_by(text, Crew::of_machine(text.len()), watch)
+}
+
+/// [`load_text_within`] by so many threads. What is read, and what is refused, does not depend on them.
+pub fn load_text_by(text: &str, crew: Crew, watch: &mut Watch<'_>) -> Result<Loaded, Unloaded> {
     watch.ask()?;
-    let mut watched = Watched { sink: Vec::new(), watch, stop: None };
-    let read = match accesses::format(text) {
-        Some(format) => accesses::read(text, format, &mut watched).map(|()| format),
-        None if porcupine::is_log(text) => porcupine::read(text, &mut watched).map(|()| Format::PorcupineLog),
-        None => jepsen::read_into(text, &mut watched),
+    let mut ops = Vec::new();
+    let other = accesses::format(text).or_else(|| porcupine::is_log(text).then_some(Format::PorcupineLog));
+    let Some(format) = other else {
+        let format = jepsen::read_into(text, crew, (&mut ops, watch)).map_err(|unsound| unloaded(unsound, text))?;
+        return Ok(Loaded { format, ops });
     };
-    let format = read.map_err(|mistake| mistake.place(text))?;
+    let mut watched = Watched { sink: ops, watch, stop: None };
+    let read = match accesses::format(text) {
+        Some(format) => accesses::read(text, format, crew, &mut watched),
+        None => porcupine::read(text, &mut watched),
+    };
+    read.map_err(|mistake| mistake.place(text))?;
     let Watched { sink: ops, stop, .. } = watched;
     stop.map_or(Ok(Loaded { format, ops }), |stop| Err(Unloaded::Stopped(stop)))
+}
+
+fn unloaded(unsound: jepsen::Unsound, text: &str) -> Unloaded {
+    match unsound {
+        jepsen::Unsound::Mistake(mistake) => mistake.place(text).into(),
+        jepsen::Unsound::Stopped(stop) => stop.into(),
+    }
 }
 
 /// [`load_packed`] that asks whether a limit was reached, again and again while it reads.
@@ -252,14 +270,18 @@ pub fn load_packed_within(bytes: &[u8], watch: &mut Watch<'_>) -> Result<Packed,
 
 /// [`load_packed_within`] for who knows that it is text.
 pub fn load_packed_text_within(text: &str, watch: &mut Watch<'_>) -> Result<Packed, Unloaded> {
+    load_packed_text_by(text, Crew::of_machine(text.len()), watch)
+}
+
+/// [`load_packed_text_within`] by so many threads. What is read, and what is refused, does not depend on them.
+pub fn load_packed_text_by(text: &str, crew: Crew, watch: &mut Watch<'_>) -> Result<Packed, Unloaded> {
     watch.ask()?;
     if accesses::format(text).is_some() || porcupine::is_log(text) {
-        return load_text_within(text, watch).map(|history| Packed::from(&history));
+        return load_text_by(text, crew, watch).map(|history| Packed::from(&history));
     }
-    let mut watched = Watched { sink: packed::Packing::new(text.len()), watch, stop: None };
-    let format = jepsen::read_into(text, &mut watched).map_err(|mistake| mistake.place(text))?;
-    let Watched { sink, stop, .. } = watched;
-    stop.map_or_else(|| Ok(sink.finish(format)), |stop| Err(Unloaded::Stopped(stop)))
+    let mut sink = packed::Packing::new(text.len());
+    let format = jepsen::read_into(text, crew, (&mut sink, watch)).map_err(|unsound| unloaded(unsound, text))?;
+    Ok(sink.finish(format))
 }
 
 /// Steps of a [`Watch`] for one operation that is read.
@@ -275,10 +297,6 @@ struct Watched<'a, 'w, S> {
 impl<S: Sink> Sink for Watched<'_, '_, S> {
     fn take(&mut self, op: RawOp) {
         self.sink.take(op);
-    }
-
-    fn simple(&mut self, text: &str, at: usize, line: usize) -> Option<usize> {
-        self.sink.simple(text, at, line)
     }
 
     fn goes_on(&mut self) -> bool {

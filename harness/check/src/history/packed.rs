@@ -1,16 +1,21 @@
-//! A history in little memory: some thirty bytes for an event of a register, whatever its text took.
+//! A history in little memory: some sixteen bytes for an event of a register, whatever its text took.
 
+mod event;
 mod line;
+mod lines;
 mod tape;
 
 use std::fmt;
 use std::sync::Arc;
 
 use super::pair::{Pair, pair};
-use super::{Format, Kind, Loaded, Names, Process, RawOp, Unloaded};
+use super::{Format, Loaded, Names, Process, RawOp, Unloaded};
 use crate::hash::FastMap;
 use crate::limits::Watch;
 
+pub(crate) use event::Event;
+use event::{NAMELESS, Small};
+use lines::Lines;
 pub(crate) use tape::View;
 
 /// A history as its file has it, but for `:index` and `:time`, which bear on no order: that of the file does.
@@ -18,25 +23,12 @@ pub(crate) use tape::View;
 pub struct Packed {
     /// How it was written.
     pub format: Format,
-    events: Vec<Event>,
+    events: Vec<Small>,
+    lines: Lines,
     /// Values, one after the other.
     tape: Vec<u8>,
     names: Vec<Arc<str>>,
     processes: Vec<Process>,
-}
-
-/// One event, with names by number and its value by place.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Event {
-    value: u64,
-    process: u32,
-    line: u32,
-    /// The name of the operation.
-    pub(crate) name: u16,
-    /// What became of it.
-    pub(crate) kind: Kind,
-    /// See [`RawOp::compare_false`].
-    pub(crate) compare_false: bool,
 }
 
 impl Packed {
@@ -52,14 +44,15 @@ impl Packed {
 
     /// Bytes it holds.
     pub fn bytes(&self) -> usize {
-        self.events.capacity() * size_of::<Event>()
+        self.events.capacity() * size_of::<Small>()
+            + self.lines.bytes()
             + self.tape.capacity()
             + self.processes.capacity() * size_of::<Process>()
     }
 
     /// An event as it was read, without `:index` and `:time`.
     pub fn op(&self, place: usize) -> Option<RawOp> {
-        let event = self.events.get(place)?;
+        let event = &self.event(place)?;
         Some(RawOp {
             index: None,
             time: None,
@@ -68,7 +61,7 @@ impl Packed {
             f: self.names.get(usize::from(event.name)).map_or_else(|| "".into(), Arc::clone),
             value: self.view(event).value(),
             compare_false: event.compare_false,
-            line: usize::try_from(event.line).unwrap_or(usize::MAX),
+            line: self.lines.of(place),
         })
     }
 
@@ -82,8 +75,8 @@ impl Packed {
         Loaded { format: self.format, ops: self.ops().collect() }
     }
 
-    pub(crate) fn event(&self, place: usize) -> Option<&Event> {
-        self.events.get(place)
+    pub(crate) fn event(&self, place: usize) -> Option<Event> {
+        self.events.get(place).map(|event| event.read())
     }
 
     pub(crate) fn name(&self, event: &Event) -> &str {
@@ -96,14 +89,14 @@ impl Packed {
     }
 
     pub(crate) fn view(&self, event: &Event) -> View<'_> {
-        let place = usize::try_from(event.value).unwrap_or(usize::MAX);
-        View::new(self.tape.get(place..).unwrap_or_default())
+        View::new(self.tape.get(event.value..).unwrap_or_default())
     }
 
     /// The calls of clients, in the order in which they begin.
     pub(crate) fn pairs(&self, watch: &mut Watch<'_>) -> Result<Vec<Pair>, Unloaded> {
         let is_client: Vec<bool> = self.processes.iter().map(|process| matches!(process, Process::Client(_))).collect();
         let events = self.events.iter().enumerate().filter_map(|(place, event)| {
+            let event = event.read();
             let process = usize::try_from(event.process).ok()?;
             is_client.get(process)?.then_some((place, process, event.kind, event.name))
         });
@@ -144,6 +137,50 @@ pub(super) trait Sink {
     }
 }
 
+/// A sink that can take what another one took of the lines that follow.
+pub(super) trait Part: Sink + Send + Sized {
+    /// An empty one, for a text of so many bytes.
+    fn fresh(bytes: usize) -> Self;
+
+    /// Takes what another one has, whose text begins so many lines further.
+    fn append(&mut self, other: Self, lines: usize);
+}
+
+impl Part for Vec<RawOp> {
+    fn fresh(_: usize) -> Self {
+        Self::new()
+    }
+
+    fn append(&mut self, other: Self, lines: usize) {
+        self.extend(other.into_iter().map(|op| RawOp { line: op.line + lines, ..op }));
+    }
+}
+
+impl Part for Packing {
+    fn fresh(bytes: usize) -> Self {
+        Self::new(bytes)
+    }
+
+    fn append(&mut self, other: Self, lines: usize) {
+        let processes: Vec<u32> = other.packed.processes.iter().map(|process| self.process(process)).collect();
+        let names: Vec<u16> =
+            other.packed.names.iter().map(|name| self.name(name).unwrap_or(NAMELESS)).collect();
+        let before = self.packed.tape.len();
+        self.packed.tape.extend_from_slice(&other.packed.tape);
+        self.packed.lines.append(&other.packed.lines, lines);
+        self.packed.events.extend(other.packed.events.iter().map(|event| {
+            let event = event.read();
+            let process = usize::try_from(event.process).ok().and_then(|place| processes.get(place));
+            Small::new(Event {
+                value: before + event.value,
+                process: process.copied().unwrap_or_default(),
+                name: names.get(usize::from(event.name)).copied().unwrap_or(NAMELESS),
+                ..event
+            })
+        }));
+    }
+}
+
 impl Sink for Vec<RawOp> {
     fn take(&mut self, op: RawOp) {
         self.push(op);
@@ -164,12 +201,16 @@ impl Packing {
         // A line of Jepsen's JSON for a register has about ninety.
         let events = Vec::with_capacity(bytes / 88);
         let tape = Vec::with_capacity(bytes / 24);
-        let packed = Packed { format: Format::JepsenJson, events, tape, names: Vec::new(), processes: Vec::new() };
+        let (names, processes) = (Vec::new(), Vec::new());
+        let packed = Packed { format: Format::JepsenJson, events, lines: Lines::default(), tape, names, processes };
         Self { packed, names: Names::default(), numbers: FastMap::default(), named: FastMap::default() }
     }
 
     pub(super) fn finish(mut self, format: Format) -> Packed {
         self.packed.format = format;
+        // What was reserved and not needed.
+        self.packed.events.shrink_to_fit();
+        self.packed.tape.shrink_to_fit();
         self.packed
     }
 
@@ -202,23 +243,27 @@ impl Packing {
         if let Some(place) = self.packed.names.iter().position(|known| **known == *name) {
             return u16::try_from(place).ok();
         }
-        let place = u16::try_from(self.packed.names.len()).ok()?;
+        let place = u16::try_from(self.packed.names.len()).ok().filter(|place| *place < NAMELESS)?;
         self.packed.names.push(self.names.get(name));
         Some(place)
     }
 
     fn push(&mut self, op: &RawOp) {
         let event = Event {
-            value: u64::try_from(self.packed.tape.len()).unwrap_or(u64::MAX),
+            value: self.packed.tape.len(),
             process: self.process(&op.process),
-            line: u32::try_from(op.line).unwrap_or(u32::MAX),
             // No model knows so many names; the last ones are told apart no more.
-            name: self.name(&op.f).unwrap_or(u16::MAX),
+            name: self.name(&op.f).unwrap_or(NAMELESS),
             kind: op.kind,
             compare_false: op.compare_false,
         };
         tape::write(&op.value, &mut self.packed.tape);
-        self.packed.events.push(event);
+        self.note(event, op.line);
+    }
+
+    fn note(&mut self, event: Event, line: usize) {
+        self.packed.lines.push(line);
+        self.packed.events.push(Small::new(event));
     }
 }
 
@@ -234,14 +279,13 @@ impl Sink for Packing {
             return None;
         };
         let event = Event {
-            value: u64::try_from(start).unwrap_or(u64::MAX),
+            value: start,
             process: self.client(read.process),
-            line: u32::try_from(line).unwrap_or(u32::MAX),
-            name: self.name(read.f)?,
+            name: self.name(read.f).unwrap_or(NAMELESS),
             kind: read.kind,
             compare_false: read.compare_false,
         };
-        self.packed.events.push(event);
+        self.note(event, line);
         Some(end)
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use super::models::Object;
-use super::{Limits, Verdict, decide};
+use super::{Limits, Telling, Verdict, decide};
 use crate::history::Value;
 
 /// The most threads: more would only share the memory.
@@ -17,17 +17,27 @@ const FEW: usize = 500;
 
 /// Decides every object. The verdict is that of the first one that is violated, or else of the first that is undecided, in
 /// the order of the objects.
-pub(super) fn decide_all(mut objects: Vec<Object>, values: &[Value], limits: &Limits<'_>) -> Verdict {
+pub(super) fn decide_all(
+    mut objects: Vec<Object>,
+    values: &[Value],
+    telling: Telling,
+    limits: &Limits<'_>,
+) -> Verdict {
     let calls: usize = objects.iter().map(|object| object.spans.len()).sum();
     let cores = || thread::available_parallelism().map_or(1, NonZero::get);
     let threads = if calls < FEW { 1 } else { cores().min(objects.len()).min(MOST) };
-    decide_with(&mut objects, threads, values, limits)
+    decide_with(&mut objects, threads, (values, telling), limits)
 }
 
 /// The first object of a kind, and what was found of it.
 type First = Option<(usize, Verdict)>;
 
-pub(super) fn decide_with(objects: &mut [Object], threads: usize, values: &[Value], limits: &Limits<'_>) -> Verdict {
+fn decide_with(
+    objects: &mut [Object],
+    threads: usize,
+    (values, telling): (&[Value], Telling),
+    limits: &Limits<'_>,
+) -> Verdict {
     let limits = &Limits { exceeded: limits.exceeded, memory: limits.memory / threads.max(1) };
     // The object beyond which nothing can be said any more, because one before it is violated.
     let end = AtomicUsize::new(objects.len());
@@ -40,7 +50,7 @@ pub(super) fn decide_with(objects: &mut [Object], threads: usize, values: &[Valu
             let Some(object) = work.get(place).filter(|_| place < end.load(Ordering::Relaxed)) else { break };
             // Only one thread has this place.
             let Ok(mut object) = object.lock() else { break };
-            match decide(&mut object, values, limits) {
+            match decide(&mut object, values, telling, limits) {
                 Verdict::Valid | Verdict::Nothing => {}
                 found @ Verdict::Violated(_) => {
                     end.fetch_min(place, Ordering::Relaxed);
@@ -93,7 +103,7 @@ mod tests {
                 let mut all =
                     models::translate(&history, Model::Register, &Value::Nil, &mut Watch::unlimited()).unwrap();
                 let limits = Limits { exceeded: &|_| None, memory: 1 << 30 };
-                decide_with(&mut all.objects, threads, &all.values, &limits)
+                decide_with(&mut all.objects, threads, (&all.values, Telling::Full), &limits)
             };
             let one = decided(1);
             match bad.iter().min() {

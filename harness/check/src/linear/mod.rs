@@ -156,10 +156,10 @@ pub struct Counterexample {
     /// Completed calls of the same object that have their place.
     pub verified: usize,
     /// Calls that have no order whatever became of all others, the fewest that were found: beginning and end. Empty when
-    /// it would have taken too long.
+    /// it would have taken too long, or nobody asked.
     pub core: Vec<(usize, usize)>,
     /// Where those begin of the calls above that took effect before, in an order in which they could. Empty when it would
-    /// have taken too long.
+    /// have taken too long, or nobody asked.
     pub order: Vec<usize>,
 }
 
@@ -202,9 +202,33 @@ pub enum Refusal {
     },
 }
 
+/// How much is told of a violation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Telling {
+    /// Where it shows, and in which states.
+    Brief,
+    /// Also [`Counterexample::core`] and [`Counterexample::order`].
+    Full,
+}
+
 /// Decides a history. `initial` is nil where nothing else is known. Objects are decided on as many threads as there are
-/// cores; what is said does not depend on them.
+/// cores; what is said does not depend on them. Of a violation it tells where it shows; [`explain`] tells more.
 pub fn check(history: &Packed, model: Model, initial: &Value, limits: &Limits<'_>) -> Result<Report, Refusal> {
+    tell_all(history, (model, initial), Telling::Brief, limits)
+}
+
+/// [`check`] that also looks for the fewest calls of a violation that contradict each other, and for an order of those before:
+/// of a small history that takes longer than the verdict.
+pub fn explain(history: &Packed, model: Model, initial: &Value, limits: &Limits<'_>) -> Result<Report, Refusal> {
+    tell_all(history, (model, initial), Telling::Full, limits)
+}
+
+fn tell_all(
+    history: &Packed,
+    (model, initial): (Model, &Value),
+    telling: Telling,
+    limits: &Limits<'_>,
+) -> Result<Report, Refusal> {
     let translated = match models::translate(history, model, initial, &mut Watch::new(limits.exceeded)) {
         Ok(translated) => translated,
         Err(Untranslated::Refused(refusal)) => return Err(refusal),
@@ -213,7 +237,7 @@ pub fn check(history: &Packed, model: Model, initial: &Value, limits: &Limits<'_
     let Translated { recorded, objects, values } = translated;
     let calls = objects.iter().map(|object| object.spans.len()).sum();
     let count = objects.len();
-    let verdict = if recorded == 0 { Verdict::Nothing } else { crew::decide_all(objects, &values, limits) };
+    let verdict = if recorded == 0 { Verdict::Nothing } else { crew::decide_all(objects, &values, telling, limits) };
     Ok(Report { verdict, calls, objects: count })
 }
 
@@ -222,7 +246,7 @@ pub fn nothing_read(why: Stop) -> Report {
     Report { verdict: Verdict::Unknown { why, verified: 0, of: 0, key: None }, calls: 0, objects: 0 }
 }
 
-fn decide(object: &mut Object, values: &[Value], limits: &Limits<'_>) -> Verdict {
+fn decide(object: &mut Object, values: &[Value], telling: Telling, limits: &Limits<'_>) -> Verdict {
     let unknown = |why| Verdict::Unknown { why, verified: 0, of: object.completed(), key: object.key.clone() };
     if let Some(stop) = (limits.exceeded)(0) {
         return unknown(stop);
@@ -233,7 +257,7 @@ fn decide(object: &mut Object, values: &[Value], limits: &Limits<'_>) -> Verdict
     match unique::decide(&object.spec, &object.spans) {
         Some(Decided::Order) => return Verdict::Valid,
         Some(Decided::NoOrder(why)) => {
-            return Verdict::Violated(Box::new(tell::different(object, why, values, limits)));
+            return Verdict::Violated(Box::new(tell::different(object, why, (values, telling), limits)));
         }
         None => {}
     }
@@ -245,7 +269,7 @@ fn decide(object: &mut Object, values: &[Value], limits: &Limits<'_>) -> Verdict
         }
         Found::NoOrder { level, states } => {
             let told = tell::Told { level, states: &states, why: &[] };
-            Verdict::Violated(Box::new(tell::counterexample(object, &plan, &told, values, limits)))
+            Verdict::Violated(Box::new(tell::counterexample(object, &plan, &told, (values, telling), limits)))
         }
     }
 }

@@ -42,8 +42,9 @@ pub(super) struct Done<'a> {
     pub(super) process: &'a Process,
     /// Its arguments, beside the key.
     pub(super) asked: Value,
-    /// Its result beside the key, when it is known.
+    /// Its result beside the key, when it is known. Reads of sets, which are large, are left as they are in `elements`.
     pub(super) result: Option<Value>,
+    pub(super) elements: Option<View<'a>>,
     /// It found another value than it compared with.
     pub(super) refused: bool,
 }
@@ -97,7 +98,7 @@ pub(super) fn translate(
         watch.spend(STEPS)?;
         let Some(asked) = history.event(call.begins()) else { continue };
         let result = call.ends().and_then(|place| history.event(place));
-        let result = match result.map(|result| result.kind) {
+        let result = match result.as_ref().map(|result| result.kind) {
             Some(Kind::Fail) => continue,
             Some(Kind::Ok) => result,
             Some(Kind::Info | Kind::Invoke) | None => None,
@@ -107,9 +108,9 @@ pub(super) fn translate(
             let (line, found) = op.map_or((1, String::new()), |op| (op.line, op.to_string()));
             Refusal::Operation { line, found, model: model.name(), knows: knows(model) }
         };
-        let (key, done) = done(history, asked, result, keyed).ok_or_else(refusal)?;
+        let (key, done) = done(history, model, (&asked, result.as_ref()), keyed).ok_or_else(refusal)?;
         if let Some(op) = translation.op(&done).map_err(|Alien| refusal())? {
-            let ends = result.and(call.ends());
+            let ends = result.as_ref().and(call.ends());
             let next = objects.len();
             let place = match key {
                 Some(key) => *places.entry(translation.number_of(key)).or_insert(next),
@@ -133,8 +134,8 @@ pub(super) fn translate(
 /// The key of a call, if objects have keys, and the call beside it; nothing when it has none.
 fn done<'a>(
     history: &'a Packed,
-    asked: &'a Event,
-    result: Option<&'a Event>,
+    model: Model,
+    (asked, result): (&Event, Option<&Event>),
     keyed: bool,
 ) -> Option<(Option<View<'a>>, Done<'a>)> {
     let split = |event: &Event| {
@@ -143,12 +144,14 @@ fn done<'a>(
     };
     let (key, inner) = split(asked)?;
     let told = match result {
-        Some(result) => Some(split(result)?.1.value()),
+        Some(result) => Some(split(result)?.1),
         None => None,
     };
     let refused = result.is_some_and(|result| result.compare_false);
     let (f, process) = (history.name(asked), history.process(asked));
-    Some((key, Done { f, process, asked: inner.value(), result: told, refused }))
+    let (result, elements) =
+        if model == Model::Set && f == "read" { (None, told) } else { (told.map(View::value), None) };
+    Some((key, Done { f, process, asked: inner.value(), result, elements, refused }))
 }
 
 /// Maps of more operations than these do not grow without asking.
@@ -216,8 +219,8 @@ fn is_keyed(history: &Packed, model: Model, calls: &[Pair]) -> bool {
     }
     let mut seen = false;
     for event in calls.iter().filter_map(|call| history.event(call.begins())) {
-        let inner = history.view(event).pair().map(|(_, inner)| inner);
-        let keyed = match history.name(event) {
+        let inner = history.view(&event).pair().map(|(_, inner)| inner);
+        let keyed = match history.name(&event) {
             "read" | "dequeue" | "acquire" | "release" | "reentrant-acquire" | "reentrant-release"
                 if event.kind == Kind::Invoke =>
             {

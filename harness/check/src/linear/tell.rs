@@ -7,7 +7,7 @@ use super::models::Object;
 use super::plan::Plan;
 use super::search::{self, Found};
 use super::spec::State;
-use super::{Counterexample, Limits, Stop, minimal, unique};
+use super::{Counterexample, Limits, Stop, Telling, minimal, unique};
 use crate::history::{Kind, Packed, Value};
 
 /// Calls shown that ended before.
@@ -31,7 +31,12 @@ pub(super) struct Told<'a> {
 }
 
 /// A violation that was found without a search: in the shortest prefix, searched for the states.
-pub(super) fn different(object: &mut Object, why: Vec<usize>, values: &[Value], limits: &Limits<'_>) -> Counterexample {
+pub(super) fn different(
+    object: &mut Object,
+    why: Vec<usize>,
+    told: (&[Value], Telling),
+    limits: &Limits<'_>,
+) -> Counterexample {
     let (last, why) = unique::shortest(&object.spec, &object.spans, why);
     object.spans = unique::until(&object.spans, last + 1);
     let plan = Plan::new(&object.spans);
@@ -39,7 +44,7 @@ pub(super) fn different(object: &mut Object, why: Vec<usize>, values: &[Value], 
         Found::NoOrder { level, states } => (level, states),
         Found::Order | Found::Stopped { .. } => (plan.levels.len().saturating_sub(1), Vec::new()),
     });
-    counterexample(object, &plan, &Told { level, states: &states, why: &why }, values, limits)
+    counterexample(object, &plan, &Told { level, states: &states, why: &why }, told, limits)
 }
 
 /// With less time than there may be.
@@ -57,7 +62,7 @@ pub(super) fn counterexample(
     object: &mut Object,
     plan: &Plan,
     told: &Told<'_>,
-    values: &[Value],
+    (values, telling): (&[Value], Telling),
     limits: &Limits<'_>,
 ) -> Counterexample {
     let level = told.level;
@@ -66,8 +71,13 @@ pub(super) fn counterexample(
     let (begins, ends) = span(culprit).unwrap_or_default();
     let end = ends.unwrap_or(begins);
     let prefix = unique::until(&object.spans, end + 1);
-    let core = minimal::minimal(&mut object.spec, &prefix, culprit, told.why, limits);
-    let order = briefly(limits, |brief| search::order(&Plan::new(&prefix), &mut object.spec, brief));
+    let (core, order) = match telling {
+        Telling::Brief => (Vec::new(), Vec::new()),
+        Telling::Full => (
+            minimal::minimal(&mut object.spec, &prefix, culprit, told.why, limits),
+            briefly(limits, |brief| search::order(&Plan::new(&prefix), &mut object.spec, brief)),
+        ),
+    };
     let span = |place: usize| object.spans.get(place).map(|span| (span.begins, span.ends));
     let before = plan.levels.get(level.saturating_sub(BEFORE)..level).unwrap_or_default();
     let live = plan.levels.get(level).map(|level| plan.live(level)).unwrap_or_default();

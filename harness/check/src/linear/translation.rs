@@ -10,7 +10,7 @@ use super::models::{Alien, Done};
 use super::spec::{Micro, Op, State};
 use super::{Model, Refusal, Stop, bank, etcd, lock};
 use crate::hash::FastMap;
-use crate::history::{Kind, Packed, Process, Value, View};
+use crate::history::{Event, Kind, Packed, Process, Value, View};
 use crate::intern::{Interner, at};
 use crate::limits::Watch;
 
@@ -84,14 +84,14 @@ impl Translation {
             | Model::Queue
             | Model::Counter
             | Model::Lock => {
-                let is_nil = |event| {
+                let is_nil = |event: &Event| {
                     let value = history.view(event);
                     if keyed { value.pair().is_some_and(|(_, inner)| inner.is_nil()) } else { value.is_nil() }
                 };
                 initial.is_nil()
                     || (0..history.len())
                         .filter_map(|place| history.event(place))
-                        .any(|event| event.kind == Kind::Invoke && history.name(event) == "write" && is_nil(event))
+                        .any(|event| event.kind == Kind::Invoke && history.name(&event) == "write" && is_nil(&event))
             }
         };
         Ok(translation)
@@ -148,13 +148,7 @@ impl Translation {
         let next = u32::try_from(self.values.len()).unwrap_or(u32::MAX);
         let number = match value {
             Value::Keyword(name) => return self.number(&Value::Text(name.clone())),
-            Value::Int(int) => {
-                let (place, is_new) = self.whole.int(0, *int);
-                if is_new {
-                    self.whole_numbers.push(next);
-                }
-                self.whole_numbers.get(at(place)).copied().unwrap_or(next)
-            }
+            Value::Int(int) => return self.whole_number(*int),
             Value::Nil
             | Value::Bool(_)
             | Value::Text(_)
@@ -289,7 +283,11 @@ impl Translation {
             (Model::EtcdTxn, "txn") => {
                 etcd::txn(asked, result, self).map(|txn| Some(Op::Store(Box::new(txn)))).ok_or(Alien)
             }
-            (Model::Kv, "get" | "read") | (Model::Set | Model::Counter | Model::Bank, "read") => match result {
+            (Model::Set, "read") => match done.elements {
+                Some(elements) => self.elements(elements),
+                None => Ok(None),
+            },
+            (Model::Kv, "get" | "read") | (Model::Counter | Model::Bank, "read") => match result {
                 Some(result) => self.observed(result),
                 None => Ok(None),
             },
@@ -297,12 +295,57 @@ impl Translation {
         }
     }
 
-    /// A read of a whole key, set or counter. Of sets and counters, nil is what Jepsen writes for an unknown value.
+    /// A read of a whole set; nil is what Jepsen writes for an unknown one.
+    fn elements(&mut self, read: View<'_>) -> Result<Option<Op>, Alien> {
+        if read.is_nil() {
+            return Ok(None);
+        }
+        // A bit for each number, since large reads have most of them: that sorts them, too.
+        let mut bits: Vec<u64> = vec![0; self.values.len() / 64 + 1];
+        let mut set = |number: u32| {
+            let word = at(number) / 64;
+            if word >= bits.len() {
+                bits.resize((word + 1).next_power_of_two(), 0);
+            }
+            if let Some(word) = bits.get_mut(word) {
+                *word |= 1 << (number % 64);
+            }
+        };
+        read.items(|item| {
+            let number = match item.int() {
+                Some(int) => self.whole_number(int),
+                None => self.number(&item.value()),
+            };
+            set(number);
+        })
+        .ok_or(Alien)?;
+        let count: u32 = bits.iter().map(|word| word.count_ones()).sum();
+        let mut elements = Vec::with_capacity(at(count));
+        for (mut word, first) in bits.into_iter().zip((0_u32..).step_by(64)) {
+            while word != 0 {
+                elements.push(first + word.trailing_zeros());
+                word &= word - 1;
+            }
+        }
+        Ok(Some(Op::Elements(elements.into())))
+    }
+
+    /// The number of a whole number.
+    fn whole_number(&mut self, int: i64) -> u32 {
+        let next = u32::try_from(self.values.len()).unwrap_or(u32::MAX);
+        let (place, is_new) = self.whole.int(0, int);
+        if is_new {
+            self.whole_numbers.push(next);
+            self.values.push(Value::Int(int));
+        }
+        self.whole_numbers.get(at(place)).copied().unwrap_or(next)
+    }
+
+    /// A read of a whole key or counter. Of counters, nil is what Jepsen writes for an unknown value.
     fn observed(&mut self, result: &Value) -> Result<Option<Op>, Alien> {
         let op = match self.model {
             Model::Kv => text(result).map(Op::Get),
-            Model::Set | Model::Counter | Model::Bank if result.is_nil() => return Ok(None),
-            Model::Set => elements(result).map(|elements| Op::Elements(self.numbers(elements))),
+            Model::Counter | Model::Bank if result.is_nil() => return Ok(None),
             Model::Counter => result.int().map(Op::Sum),
             Model::Bank => {
                 let read = bank::balances(result, |account| self.register(account));
@@ -311,6 +354,7 @@ impl Translation {
             Model::Register
             | Model::CasRegister
             | Model::MultiRegister
+            | Model::Set
             | Model::Queue
             | Model::Lock
             | Model::EtcdTxn => None,

@@ -209,6 +209,33 @@ fn generated(model: Model, seed: usize, calls: usize, violated: bool) -> String 
 }
 
 #[test]
+fn a_simple_operation_takes_at_most_forty_bytes() {
+    let mut text = String::new();
+    let mut keyed = String::new();
+    for call in 0..20_000 {
+        let line = |value: &str, kind: &str| {
+            let process = call % 10;
+            let f = if call % 2 == 0 { "write" } else { "read" };
+            format!(
+                "{{\"index\":{call},\"time\":{call}000,\"process\":{process},\"type\":\"{kind}\",\"f\":\"{f}\",\"value\":{value}}}\n"
+            )
+        };
+        let asked = |value: String| if call % 2 == 0 { value } else { "null".to_owned() };
+        // Values that are all different, and up to a million.
+        let value = (call * 50).to_string();
+        text += &(line(&asked(value.clone()), "invoke") + &line(&value, "ok"));
+        let (key, value) = (call % 1000, (call % 5).to_string());
+        keyed += &(line(&format!("[{key},{}]", asked(value.clone())), "invoke") + &line(&format!("[{key},{value}]"), "ok"));
+    }
+    for text in [text, keyed] {
+        let history = history::load_packed(text.as_bytes()).unwrap();
+        assert_eq!(history.len(), 40_000);
+        let bytes = history.bytes();
+        assert!(bytes <= 40 * 20_000, "{bytes} bytes for 20000 operations");
+    }
+}
+
+#[test]
 fn planted_violations_are_found_and_nothing_else_is() {
     let (mut decided, mut all, mut violations) = (0_u32, 0_u32, 0_u32);
     for model in Model::ALL {

@@ -12,7 +12,7 @@ fn load(text: &str) -> Loaded {
 
 fn check(history: &Loaded, model: Model, initial: &str) -> Result<Report, Refusal> {
     let initial = history::parse_edn(initial).unwrap_or_else(|error| panic!("{error}"));
-    linear::check(&Packed::from(history), model, &initial, &Limits { exceeded: &|_| None, memory: 1 << 30 })
+    linear::explain(&Packed::from(history), model, &initial, &Limits { exceeded: &|_| None, memory: 1 << 30 })
 }
 
 fn verdict(history: &Loaded, model: Model, initial: &str) -> &'static str {

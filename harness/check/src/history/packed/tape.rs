@@ -103,6 +103,36 @@ impl<'a> View<'a> {
         Some((Self(first), Self(reader.0)))
     }
 
+    /// A whole number.
+    pub(crate) fn int(self) -> Option<i64> {
+        match self.0 {
+            [INT, rest @ ..] => Some(Reader(rest).int()),
+            [small, ..] if *small >= SMALL => Some(i64::from(*small - SMALL)),
+            _ => None,
+        }
+    }
+
+    /// Hands over every element of a list or a set; nothing is done when it is neither.
+    pub(crate) fn items(self, mut each: impl FnMut(Self)) -> Option<()> {
+        let (tag, rest) = self.0.split_first()?;
+        let mut reader = Reader(rest);
+        match *tag {
+            LIST | SET => {
+                while !reader.is_end() {
+                    each(Self(reader.0));
+                    reader.skip();
+                }
+            }
+            PAIR => {
+                each(Self(reader.0));
+                reader.skip();
+                each(Self(reader.0));
+            }
+            _ => return None,
+        }
+        Some(())
+    }
+
     /// As a tree.
     pub(crate) fn value(self) -> Value {
         Reader(self.0).value()
@@ -140,6 +170,12 @@ impl<'a> Reader<'a> {
                 return word;
             }
         }
+    }
+
+    /// After its tag.
+    fn int(&mut self) -> i64 {
+        let word = self.varint();
+        (word >> 1).cast_signed() ^ -(word & 1).cast_signed()
     }
 
     fn text(&mut self) -> &'a [u8] {
@@ -180,10 +216,7 @@ impl<'a> Reader<'a> {
         match self.byte() {
             FALSE => Value::Bool(false),
             TRUE => Value::Bool(true),
-            INT => {
-                let word = self.varint();
-                Value::Int((word >> 1).cast_signed() ^ -(word & 1).cast_signed())
-            }
+            INT => Value::Int(self.int()),
             TEXT => Value::Text(self.string()),
             KEYWORD => Value::Keyword(self.string()),
             LITERAL => Value::Literal(self.string()),
@@ -249,6 +282,14 @@ mod tests {
             prop_assert_eq!(View::new(&tape).value(), first.clone());
             prop_assert_eq!(View::new(&tape).bytes().len(), length);
             prop_assert_eq!(View::new(&tape[length..]).value(), second);
+            let mut items = Vec::new();
+            let is_list = View::new(&tape).items(|item| items.push(item.value())).is_some();
+            let listed = match &first {
+                Value::List(items) | Value::Set(items) => Some(items.to_vec()),
+                _ => None,
+            };
+            prop_assert_eq!(is_list.then_some(items), listed);
+            prop_assert_eq!(View::new(&tape).int(), first.int());
             let pair = View::new(&tape).pair().map(|(left, right)| (left.value(), right.value()));
             prop_assert_eq!(pair, first.pair().map(|(left, right)| (left.clone(), right.clone())));
         }

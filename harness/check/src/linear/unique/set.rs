@@ -3,39 +3,45 @@
 
 use super::{Chain, Decided, Group, spans_of};
 use crate::hash::FastMap;
-use crate::intern::at;
+use crate::intern::{NONE, at, id};
 use crate::linear::plan::Span;
 use crate::linear::spec::{Op, Spec};
 
-/// An element.
-#[derive(Clone, Copy, Debug)]
+/// An element, in eight bytes: large reads look at all of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Element {
-    /// Who adds it; nobody needs to when the set begins with it.
-    insert: Option<usize>,
-    first: bool,
-    /// The first of the reads with it, by size.
-    rank: Option<usize>,
+    /// Who adds it; [`NONE`] needs to when the set begins with it.
+    insert: u32,
+    /// The first of the reads with it, by size; [`NONE`] or [`FIRST`].
+    rank: u32,
 }
+
+/// The set begins with it.
+const FIRST: u32 = NONE - 1;
+
+/// Nobody adds it.
+const NOBODY: Element = Element { insert: NONE, rank: NONE };
 
 pub(super) fn decide(initial: &[u32], spec: &Spec, spans: &[Span]) -> Option<Decided> {
     // By their numbers, which are dense.
-    let mut elements: Vec<Option<Element>> = Vec::new();
+    let mut elements: Vec<Element> = Vec::new();
     let mut insert = |number: u32, element: Element| {
         let place = at(number);
         if place >= elements.len() {
-            elements.resize(place + 1, None);
+            elements.resize(place + 1, NOBODY);
         }
-        elements.get_mut(place).and_then(|known| known.replace(element))
+        elements.get_mut(place).map_or(NOBODY, |known| std::mem::replace(known, element))
     };
     for element in initial {
-        insert(*element, Element { insert: None, first: true, rank: None });
+        insert(*element, Element { insert: NONE, rank: FIRST });
     }
     let mut reads: FastMap<usize, usize> = FastMap::default();
     let mut chain: Vec<(&[u32], Group)> = Vec::new();
     for (place, span) in spans.iter().enumerate() {
         let op = spec.op(span.op)?;
         if let Op::Insert(element) = op {
-            if insert(*element, Element { insert: Some(place), first: false, rank: None }).is_some() {
+            let place = u32::try_from(place).ok().filter(|place| *place < FIRST)?;
+            if insert(*element, Element { insert: place, rank: NONE }) != NOBODY {
                 return None;
             }
         } else if let Op::Elements(read) = op {
@@ -57,13 +63,13 @@ pub(super) fn decide(initial: &[u32], spec: &Spec, spans: &[Span]) -> Option<Dec
     for (rank, (read, group)) in chain.iter().enumerate() {
         let mut held = 0;
         for element in *read {
-            let Some(element) = elements.get_mut(at(*element)).and_then(Option::as_mut) else {
+            let Some(element) = elements.get_mut(at(*element)).filter(|element| **element != NOBODY) else {
                 return Some(Decided::NoOrder(spans_of([group.end])));
             };
-            if element.first || element.rank.is_some() {
-                held += 1;
+            if element.rank == NONE {
+                element.rank = id(rank);
             } else {
-                element.rank = Some(rank);
+                held += 1;
             }
         }
         // It lacks one that a smaller read has, or the set had; or it is as large as that one and another.
@@ -73,11 +79,12 @@ pub(super) fn decide(initial: &[u32], spec: &Spec, spans: &[Span]) -> Option<Dec
         }
         known = read.len();
     }
-    for element in elements.iter().flatten() {
-        let Some((place, span)) = element.insert.and_then(|place| Some((place, spans.get(place)?))) else { continue };
+    for element in elements.iter().filter(|element| element.insert != NONE) {
+        let Some(span) = spans.get(at(element.insert)) else { continue };
         // What nobody read and nobody knows of may never have been added.
-        if element.rank.is_some() || span.ends.is_some() {
-            inserts.get_mut(element.rank.unwrap_or(chain.len()))?.add(place, span);
+        if element.rank != NONE || span.ends.is_some() {
+            let group = if element.rank == NONE { chain.len() } else { at(element.rank) };
+            inserts.get_mut(group)?.add(at(element.insert), span);
         }
     }
     let mut order = Chain::new();
