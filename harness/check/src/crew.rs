@@ -161,7 +161,7 @@ mod tests {
             crew.read(
                 0..length,
                 |at| at.next_multiple_of(2),
-                |range| range.collect::<Vec<_>>(),
+                Iterator::collect::<Vec<_>>,
                 |range, found| {
                     assert_eq!(range.clone().collect::<Vec<_>>(), found);
                     taken.extend(range);
@@ -176,10 +176,15 @@ mod tests {
     fn it_ends_when_it_is_enough() {
         let mut taken = 0;
         let crew = Crew { threads: 3, piece: 1 };
-        crew.read(0..1000, |at| at, |_| (), |_, ()| {
-            taken += 1;
-            taken < 10
-        });
+        crew.read(
+            0..1000,
+            |at| at,
+            |_| (),
+            |_, ()| {
+                taken += 1;
+                taken < 10
+            },
+        );
         assert_eq!(taken, 10);
     }
 

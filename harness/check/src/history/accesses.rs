@@ -41,7 +41,12 @@ fn scan_pieces(text: &str, crew: Crew, mut take: impl FnMut(Access) -> bool) -> 
     let mut lines = 0;
     crew.read(
         0..text.len(),
-        |at| at + bytes.get(at..).and_then(|rest| rest.iter().position(|byte| *byte == b'\n')).map_or(text.len(), |end| end + 1),
+        |at| {
+            at + bytes
+                .get(at..)
+                .and_then(|rest| rest.iter().position(|byte| *byte == b'\n'))
+                .map_or(text.len(), |end| end + 1)
+        },
         |range| {
             let piece = text.get(range).unwrap_or_default();
             let mut accesses = Vec::with_capacity(piece.len() / 16);

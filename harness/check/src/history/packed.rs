@@ -163,8 +163,7 @@ impl Part for Packing {
 
     fn append(&mut self, other: Self, lines: usize) {
         let processes: Vec<u32> = other.packed.processes.iter().map(|process| self.process(process)).collect();
-        let names: Vec<u16> =
-            other.packed.names.iter().map(|name| self.name(name).unwrap_or(NAMELESS)).collect();
+        let names: Vec<u16> = other.packed.names.iter().map(|name| self.name(name).unwrap_or(NAMELESS)).collect();
         let before = self.packed.tape.len();
         self.packed.tape.extend_from_slice(&other.packed.tape);
         self.packed.lines.append(&other.packed.lines, lines);

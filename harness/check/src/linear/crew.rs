@@ -17,12 +17,7 @@ const FEW: usize = 500;
 
 /// Decides every object. The verdict is that of the first one that is violated, or else of the first that is undecided, in
 /// the order of the objects.
-pub(super) fn decide_all(
-    mut objects: Vec<Object>,
-    values: &[Value],
-    telling: Telling,
-    limits: &Limits<'_>,
-) -> Verdict {
+pub(super) fn decide_all(mut objects: Vec<Object>, values: &[Value], telling: Telling, limits: &Limits<'_>) -> Verdict {
     let calls: usize = objects.iter().map(|object| object.spans.len()).sum();
     let cores = || thread::available_parallelism().map_or(1, NonZero::get);
     let threads = if calls < FEW { 1 } else { cores().min(objects.len()).min(MOST) };

@@ -225,7 +225,8 @@ fn a_simple_operation_takes_at_most_forty_bytes() {
         let value = (call * 50).to_string();
         text += &(line(&asked(value.clone()), "invoke") + &line(&value, "ok"));
         let (key, value) = (call % 1000, (call % 5).to_string());
-        keyed += &(line(&format!("[{key},{}]", asked(value.clone())), "invoke") + &line(&format!("[{key},{value}]"), "ok"));
+        keyed +=
+            &(line(&format!("[{key},{}]", asked(value.clone())), "invoke") + &line(&format!("[{key},{value}]"), "ok"));
     }
     for text in [text, keyed] {
         let history = history::load_packed(text.as_bytes()).unwrap();

@@ -43,7 +43,9 @@ impl Lines {
         match self.runs.last_mut() {
             Some(run) if run.of(place) == line => {}
             // The second of a run says how it goes on.
-            Some(run) if size(run.place) + 1 == place && size(run.line) <= line => run.step = small(line - size(run.line)),
+            Some(run) if size(run.place) + 1 == place && size(run.line) <= line => {
+                run.step = small(line - size(run.line))
+            }
             Some(_) | None => self.runs.push(Run { place: small(place), line: small(line), step: 1 }),
         }
     }
@@ -79,7 +81,9 @@ mod tests {
 
     fn lines(of: &[usize]) -> Lines {
         let mut lines = Lines::default();
-        of.iter().for_each(|line| lines.push(*line));
+        for line in of {
+            lines.push(*line);
+        }
         lines
     }
 

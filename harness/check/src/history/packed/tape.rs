@@ -286,7 +286,13 @@ mod tests {
             let is_list = View::new(&tape).items(|item| items.push(item.value())).is_some();
             let listed = match &first {
                 Value::List(items) | Value::Set(items) => Some(items.to_vec()),
-                _ => None,
+                Value::Nil
+                | Value::Bool(_)
+                | Value::Int(_)
+                | Value::Text(_)
+                | Value::Keyword(_)
+                | Value::Map(_)
+                | Value::Literal(_) => None,
             };
             prop_assert_eq!(is_list.then_some(items), listed);
             prop_assert_eq!(View::new(&tape).int(), first.int());
