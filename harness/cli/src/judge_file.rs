@@ -146,8 +146,8 @@ fn judged(args: &JudgeArgs, model: &str, limited: &Limited<'_>) -> Result<(Strin
         Ok(history) => {
             let exceeded = |more| limited.exceeded(more);
             let limits = Limits { exceeded: &exceeded, memory: limited.room() };
-            let report =
-                linear::explain(&history, model, &initial, &limits).map_err(|error| unreadable(args).because(&error))?;
+            let report = linear::explain(&history, model, &initial, &limits)
+                .map_err(|error| unreadable(args).because(&error))?;
             (history, report)
         }
         Err(stop) => (Packed::from(&Loaded { format: limited.format(), ops: Vec::new() }), linear::nothing_read(stop)),
