@@ -44,7 +44,7 @@ impl Lines {
             Some(run) if run.of(place) == line => {}
             // The second of a run says how it goes on.
             Some(run) if size(run.place) + 1 == place && size(run.line) <= line => {
-                run.step = small(line - size(run.line))
+                run.step = small(line - size(run.line));
             }
             Some(_) | None => self.runs.push(Run { place: small(place), line: small(line), step: 1 }),
         }
