@@ -9,6 +9,7 @@ use firedrill_core::verdict::Verdict;
 
 use crate::calls::number;
 use crate::history::{Form, from_calls};
+use crate::limits::Watch;
 use crate::txn::{self, Anomaly, Consistency, Model, Options};
 
 pub(crate) const ENTRY: CheckEntry = CheckEntry {
@@ -51,10 +52,11 @@ impl Check for Isolation {
         let model = if lists { Model::ListAppend } else { Model::RwRegister };
         // A single statement that writes after the same transaction read the key replaces what it read.
         let options = Options { consistency: vec![self.level], wfr_keys: true, ..Options::default() };
-        let report = match txn::check(&history, model, &options) {
-            Ok(report) => report,
+        let judged = match txn::judge_loaded(&history, model, &options, &mut Watch::unlimited()) {
+            Ok(judged) => judged,
             Err(error) => return Finding::new(ENTRY.name, Verdict::Invalid, format!("cannot tell: {error}")),
         };
+        let report = &judged.report;
         let (count, level) = (report.transactions, self.level.name());
         let names: Vec<&str> = report.anomalies.iter().map(|anomaly| anomaly.name()).collect();
         let (verdict, summary) = match report.verdict {
@@ -70,12 +72,8 @@ impl Check for Isolation {
         for name in names {
             finding = finding.figure(&anomaly_figure(name), 1.0);
         }
-        for witness in &report.witnesses {
-            finding = finding.evidence(format!("{}: {}", witness.anomaly.name(), witness.reasons.join("; ")));
-            for (place, txn) in witness.transactions.iter().zip(1..).map(|(at, n)| (n, *at)) {
-                let line = history.ops.get(txn).map(ToString::to_string).unwrap_or_default();
-                finding = finding.evidence(format!("  T{place} = {line}"));
-            }
+        for line in judged.words().lines() {
+            finding = finding.evidence(line);
         }
         finding
     }

@@ -56,31 +56,6 @@ pub(crate) fn refuse(args: &JudgeArgs, model: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// An anomaly without evidence, because a limit was reached before it was found: the transactions in words, and why.
-pub(crate) struct Bare<'a> {
-    pub(crate) anomaly: String,
-    pub(crate) transactions: Vec<String>,
-    pub(crate) reasons: &'a [String],
-}
-
-/// Lines for a person: the evidence, then of each anomaly that has none the first witness.
-pub(crate) fn lines<'a>(all: &[Evidence], witnesses: impl Iterator<Item = Bare<'a>>) -> Vec<String> {
-    let mut told: Vec<String> = all.iter().map(|evidence| evidence.anomaly.clone()).collect();
-    let words = all.iter().map(evidence::describe).collect::<String>();
-    let mut lines: Vec<String> = words.lines().map(str::to_owned).collect();
-    for witness in witnesses {
-        if told.contains(&witness.anomaly) {
-            continue;
-        }
-        lines.push(format!("{}:", witness.anomaly));
-        let numbered = (1..).zip(&witness.transactions);
-        lines.extend(numbered.map(|(number, transaction)| format!("  T{number}: {transaction}")));
-        lines.extend(witness.reasons.iter().map(|reason| format!("  - {reason}")));
-        told.push(witness.anomaly);
-    }
-    lines
-}
-
 /// Evidence, as `--json` has it.
 #[derive(Serialize, Debug)]
 pub(crate) struct Told<'a> {
@@ -126,5 +101,42 @@ impl<'a> Told<'a> {
             words: &reason.words,
         });
         Self { anomaly: &evidence.anomaly, transactions: transactions.collect(), reasons: reasons.collect() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use firedrill_core::verdict::exit;
+
+    use super::*;
+    use crate::judge_file::tests::judge;
+
+    #[test]
+    fn what_shows_an_anomaly_is_drawn_and_written_as_a_history() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+        let (picture, witness) = (file("a.svg"), file("a.edn"));
+        let skew = "{:process 0 :type :ok :f :txn :value [[:append :x 1] [:r :y] [:append :z 9]]}
+            {:process 7 :type :ok :f :txn :value [[:append :z 8]]}
+            {:process 1 :type :ok :f :txn :value [[:append :y 1] [:r :x]]}";
+        let model = ["--model", "list-append", "--consistency", "serializable"];
+        let asked = [&model[..], &["--picture", &picture, "--witness", &witness]].concat();
+        let (text, code) = judge(skew, &asked).unwrap();
+        assert_eq!((code, text.contains("G2-item, shown by 2 of 3 transactions:\n")), (exit::FAIL, true), "{text}");
+        assert!(fs::read_to_string(&picture).unwrap().contains(">1 rw</text>"));
+        let written = fs::read_to_string(&witness).unwrap();
+        assert!(!written.contains(":z") && written.lines().count() == 2, "{written}");
+        let (text, code) = judge(&written, &model).unwrap();
+        assert_eq!((code, text.contains("violated: G2-item\n")), (exit::FAIL, true), "{text}");
+        for (options, want) in [
+            (["--model", "list-append", "--picture", "a.png"], "a.png is no picture"),
+            (["--model", "list-append", "--witness", "a.txt"], "a.txt is no history"),
+            (["--model", "register", "--witness", "a.edn"], "--witness is not for register"),
+            (["--model", "monotonic", "--picture", "a.svg"], "--picture is not for monotonic"),
+        ] {
+            let write = "{:process 0 :type :ok :f :write :value 1}";
+            let failure = judge(if options[1] == "list-append" { skew } else { write }, &options).unwrap_err();
+            assert_eq!((failure.code, failure.message.as_str()), (exit::USAGE, want));
+        }
     }
 }

@@ -295,12 +295,13 @@ fn processor_seconds() -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::args::{Cli, Verb};
     use clap::Parser as _;
 
-    fn judge(history: &str, options: &[&str]) -> Result<(String, u8), Failure> {
+    /// Judges a history that is in a file.
+    pub(crate) fn judge(history: &str, options: &[&str]) -> Result<(String, u8), Failure> {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("history.edn");
         fs::write(&file, history).unwrap();

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::args::{JudgeArgs, TxnArgs};
 use crate::failure::Failure;
-use crate::judge_evidence::{self, Bare};
+use crate::judge_evidence;
 use crate::limited::{Limited, limit, limit_name, memory_line};
 use crate::{judge_durable, judge_weak};
 
@@ -158,7 +158,7 @@ pub(crate) fn list<T: ToString>(items: &[T]) -> String {
 }
 
 /// The verdict for a person: of each anomaly what shows it.
-fn words<'a>(judged: &'a Judged, model: &str, took: Duration) -> String {
+fn words(judged: &Judged, model: &str, took: Duration) -> String {
     let report = &judged.report;
     let mut lines = vec![match report.verdict {
         Verdict::Valid if model == "rw-register" => "valid: no anomaly in the inferred graph".to_owned(),
@@ -174,17 +174,7 @@ fn words<'a>(judged: &'a Judged, model: &str, took: Duration) -> String {
         lines.push(format!("  not {}", list(&report.violates)));
         lines.push(format!("  so also not {}", list(&report.also_violates)));
     }
-    let bare = |witness: &'a txn::Witness| Bare {
-        anomaly: witness.anomaly.to_string(),
-        transactions: witness
-            .transactions
-            .iter()
-            .filter_map(|place| judged.ops.get(place))
-            .map(ToString::to_string)
-            .collect(),
-        reasons: &witness.reasons,
-    };
-    lines.extend(judge_evidence::lines(&judged.evidence, report.witnesses.iter().map(bare)));
+    lines.extend(judged.words().lines().map(str::to_owned));
     if report.unknown_keys > 0 {
         lines.push(format!("keys of unknown version order: {}", report.unknown_keys));
     }

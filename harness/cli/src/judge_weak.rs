@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::args::JudgeArgs;
 use crate::failure::Failure;
-use crate::judge_evidence::{self, Bare};
+use crate::judge_evidence;
 use crate::judge_txn::list;
 use crate::limited::{Limited, limit, memory_line};
 
@@ -43,7 +43,7 @@ pub(crate) fn judge(args: &JudgeArgs, levels: &[Level], limited: &Limited<'_>) -
 }
 
 /// The verdict for a person: of each anomaly what shows it.
-fn words<'a>(report: &'a Report, levels: &[Level], took: Duration) -> String {
+fn words(report: &Report, levels: &[Level], took: Duration) -> String {
     let mut lines = vec![match report.verdict {
         Verdict::Valid => format!("valid: {}", list(levels)),
         Verdict::Violated => format!("violated: {}", list(&report.anomalies)),
@@ -56,13 +56,7 @@ fn words<'a>(report: &'a Report, levels: &[Level], took: Duration) -> String {
             lines.push(format!("  so also not {}", list(&report.also_violates)));
         }
     }
-    let line = |txn: &weak::Shown| format!("line {}: session {} {}", txn.line, txn.session, txn.text);
-    let bare = |witness: &'a weak::Witness| Bare {
-        anomaly: witness.anomaly.name(),
-        transactions: witness.transactions.iter().map(line).collect(),
-        reasons: &witness.reasons,
-    };
-    lines.extend(judge_evidence::lines(&report.evidence, report.witnesses.iter().map(bare)));
+    lines.extend(report.words().lines().map(str::to_owned));
     let (operations, transactions) = (report.operations, report.transactions);
     lines.push(format!("{operations} reads and writes in {transactions} transactions, in {}", human(took)));
     let clean: Vec<String> = lines.iter().map(|line| clean::line(line)).collect();

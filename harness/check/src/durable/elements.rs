@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use super::calls::Calls;
-use super::sessions::{Oldest, age, words};
+use super::sessions::{Oldest, Question, age, words};
 use super::sets::{Read, Sets};
-use super::{Anomaly, Asked, Ended, Findings, Model};
+use super::{Anomaly, Asked, Ended, Findings};
 use crate::hash::FastMap;
 use crate::intern::{at, id};
 
@@ -26,19 +26,10 @@ pub(super) fn check(asked: &mut Asked<'_, '_>, calls: &Calls<'_>, findings: &mut
         own.entry(calls.all[by].process).or_default().push((*place, *number));
     }
     let mut looker = Looker { asked, calls, sets: &sets, is_there: vec![0; sets.elements.len()], read: 0 };
-    match looker.asked.model {
-        Model::BoundedStaleness => looker.staleness(&added, findings)?,
-        Model::ReadYourWrites => looker.own_writes(&own, findings)?,
-        Model::Monotonic
-        | Model::SetFull
-        | Model::Ledger
-        | Model::Log
-        | Model::TotalQueue
-        | Model::BankSum
-        | Model::LongFork
-        | Model::UniqueIds
-        | Model::CounterBounds
-        | Model::PrefixOfLog => {
+    match Question::of(looker.asked.model) {
+        Question::Staleness => looker.staleness(&added, findings)?,
+        Question::OwnWrites => looker.own_writes(&own, findings)?,
+        Question::Order => {
             looker.reads(findings)?;
             looker.writes(&own, findings)?;
         }

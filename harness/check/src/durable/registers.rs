@@ -2,7 +2,7 @@
 //! other began; that much order every store must keep, and nothing is said about versions written side by side.
 
 use super::calls::{Call, Calls};
-use super::sessions::{Oldest, age, words};
+use super::sessions::{Oldest, Question, age, words};
 use super::{Anomaly, Asked, Ended, Findings, Model};
 use crate::hash::FastMap;
 use crate::history::Value;
@@ -130,8 +130,8 @@ fn reads(
             });
             continue;
         }
-        match asked.model {
-            Model::BoundedStaleness => {
+        match Question::of(asked.model) {
+            Question::Staleness => {
                 let Some(replaced) = version.ends.and_then(|ends| replaced(replacing.get(at(number))?, ends)) else {
                     continue;
                 };
@@ -143,7 +143,7 @@ fn reads(
                     });
                 }
             }
-            Model::ReadYourWrites => {
+            Question::OwnWrites => {
                 let own = known.get(&(call.process, number)).copied();
                 if let Some((_, shown)) = own.filter(|(begins, _)| version.ends.is_some_and(|ends| ends < *begins)) {
                     findings.add(Anomaly::OwnWriteMissing, &[shown, call.shown], || {
@@ -151,16 +151,7 @@ fn reads(
                     });
                 }
             }
-            Model::Monotonic
-            | Model::SetFull
-            | Model::Ledger
-            | Model::Log
-            | Model::TotalQueue
-            | Model::BankSum
-            | Model::LongFork
-            | Model::UniqueIds
-            | Model::CounterBounds
-            | Model::PrefixOfLog => {
+            Question::Order => {
                 let entry = known.entry((call.process, number)).or_insert((version.begins, call.shown));
                 if version.ends.is_some_and(|ends| ends < entry.0) {
                     let before = entry.1;

@@ -3,7 +3,30 @@
 use std::time::Duration;
 
 use super::calls::Calls;
-use super::{Asked, Ended, Findings, Refusal, elements, registers};
+use super::{Asked, Ended, Findings, Model, Refusal, elements, registers};
+
+/// What is asked of sessions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Question {
+    /// How old was what they read?
+    Staleness,
+    /// Did they read their own writes?
+    OwnWrites,
+    /// Did they ever read less than before?
+    Order,
+}
+
+impl Question {
+    pub(super) fn of(model: Model) -> Self {
+        if model == Model::BoundedStaleness {
+            Self::Staleness
+        } else if model == Model::ReadYourWrites {
+            Self::OwnWrites
+        } else {
+            Self::Order
+        }
+    }
+}
 
 pub(super) fn check(asked: &mut Asked<'_, '_>, calls: &Calls<'_>, findings: &mut Findings) -> Result<(), Ended> {
     if calls.all.iter().any(|call| call.f == "add") {

@@ -18,7 +18,7 @@ const TOP: usize = 64;
 /// Between two events.
 const GAP: usize = 22;
 /// Between two transactions of a process, where a label may be.
-const PROCESS_GAP: usize = 96;
+const PROCESS_GAP: usize = 124;
 /// Between two lanes, and more for each edge that may cross there.
 const LANE_GAP: usize = 40;
 const EDGE_GAP: usize = 14;
@@ -69,7 +69,7 @@ impl Lanes {
         for (lane, lines) in lanes.iter().zip(&texts) {
             heights[*lane] = lines.len().max(heights[*lane]);
         }
-        // An edge within the first lane goes over its top.
+        // An edge within the first lane may go over its top.
         let is_over = |(from, to): (usize, usize)| lanes[from] == 0 && lanes[to] == 0;
         let has_arc = evidence.reasons.iter().filter_map(|reason| reason.edge).any(|(from, to, _)| is_over((from, to)));
         let (mut y, mut tops) = (if has_arc { TOP + LANE_GAP } else { TOP }, Vec::new());

@@ -14,6 +14,7 @@ use crate::micro::Outcome;
 pub(crate) use part::{Member, Mop, Part};
 pub use picture::{html, svg};
 pub use tell::describe;
+pub(crate) use tell::words;
 
 /// Why one transaction precedes another.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -96,6 +97,24 @@ pub(crate) struct Shown {
     pub(crate) transactions: Vec<Option<usize>>,
     pub(crate) relations: Vec<Relation>,
     pub(crate) reasons: Vec<String>,
+}
+
+/// Of each anomaly the evidence for its first witness, as far as limits allow.
+pub(crate) fn of_each<'a, A: PartialEq, W>(
+    anomalies: &[A],
+    witnesses: &'a [W],
+    anomaly: impl Fn(&W) -> A,
+    mut of: impl FnMut(&'a W) -> Result<Option<Evidence>, Stop>,
+) -> Vec<Evidence> {
+    let mut found = Vec::new();
+    for wanted in anomalies {
+        let Some(witness) = witnesses.iter().find(|witness| anomaly(witness) == *wanted) else { continue };
+        match of(witness) {
+            Ok(evidence) => found.extend(evidence),
+            Err(_) => break,
+        }
+    }
+    found
 }
 
 /// Looks for the smallest part that shows an anomaly, among parts each of which should be enough if those before it are not.

@@ -125,6 +125,38 @@ struct Edge {
     curve: [(f64, f64); 4],
 }
 
+/// A place on the side of a box, and the direction away from the box.
+type Port = ((f64, f64), (f64, f64));
+
+impl Edge {
+    fn new((start, out): Port, (end, into): Port, relation: Relation, label: String) -> Self {
+        let (colour, dash) = colour(relation);
+        let (wide, tall) = ((end.0 - start.0).abs() * out.0.abs(), (end.1 - start.1).abs());
+        let bend = wide.midpoint(tall).clamp(28.0, 90.0);
+        let along = |from: (f64, f64), way: (f64, f64), far: f64| (from.0 + way.0 * far, from.1 + way.1 * far);
+        let tip = along(end, into, 2.0);
+        let [a, b, c, d] = [start, along(start, out, bend), along(tip, into, bend), along(tip, into, 7.0)];
+        let base = along(tip, into, 9.0);
+        let beside = |side: f64| (base.0 + into.1 * side, base.1 + into.0 * side);
+        let (left, right) = (beside(-4.5), beside(4.5));
+        Self {
+            path: format!("M{:.1} {:.1}C{:.1} {:.1} {:.1} {:.1} {:.1} {:.1}", a.0, a.1, b.0, b.1, c.0, c.1, d.0, d.1),
+            head: format!("M{:.1} {:.1}L{:.1} {:.1}L{:.1} {:.1}Z", tip.0, tip.1, left.0, left.1, right.0, right.1),
+            colour,
+            dash,
+            label,
+            curve: [a, b, c, d],
+        }
+    }
+}
+
+/// Whether one box is followed by another in its lane, so that an edge between them is a line.
+fn is_next(cards: &[Card], from: usize, to: usize) -> bool {
+    let (lane, end, start) = (cards[from].lane, cards[from].x + cards[from].width, cards[to].x);
+    let is_between = |card: &Card| card.lane == lane && card.x > cards[from].x && card.x < start;
+    cards[to].lane == lane && end < start && !cards.iter().any(is_between)
+}
+
 fn colour(relation: Relation) -> (&'static str, &'static str) {
     match relation {
         Relation::WriteWrite => ("#2e7d32", ""),
@@ -143,7 +175,7 @@ fn edges(evidence: &Evidence, cards: &[Card]) -> Vec<Edge> {
         evidence.reasons.iter().enumerate().filter_map(|(number, reason)| Some((number, reason.edge?))).collect();
     // Of each side of a box its edges, from left to right as their other ends are.
     let mut ports: BTreeMap<Side, Vec<(usize, usize)>> = BTreeMap::new();
-    for (number, (from, to, _)) in &steps {
+    for (number, (from, to, _)) in steps.iter().filter(|(_, (from, to, _))| !is_next(cards, *from, *to)) {
         let middle = |place: usize| cards[place].x + cards[place].text_width / 2;
         for (own, other) in [(*from, *to), (*to, *from)] {
             ports.entry((own, is_lower(cards, own, other))).or_default().push((middle(other), *number));
@@ -161,23 +193,21 @@ fn edges(evidence: &Evidence, cards: &[Card]) -> Vec<Edge> {
         (real(x), real(if side.1 { card.y + card.height } else { card.y }))
     };
     let edge = |(number, (from, to, relation)): &(usize, (usize, usize, Relation))| {
-        let (colour, dash) = colour(*relation);
-        let ((x1, y1), (x2, y2)) = (port(*from, *to, *number), port(*to, *from, *number));
-        // Arrows come in from above or from below.
-        let (out, into) = (down(is_lower(cards, *from, *to)), down(is_lower(cards, *to, *from)));
-        let bend = ((y2 - y1).abs() / 2.0).clamp(28.0, 90.0);
-        let tip = y2 + into * 2.0;
-        let curve = [(x1, y1), (x1, y1 + out * bend), (x2, tip + into * bend), (x2, tip + into * 7.0)];
-        let [a, b, c, d] = curve;
-        let (wide, base) = (4.5, tip + into * 9.0);
-        Edge {
-            path: format!("M{:.1} {:.1}C{:.1} {:.1} {:.1} {:.1} {:.1} {:.1}", a.0, a.1, b.0, b.1, c.0, c.1, d.0, d.1),
-            head: format!("M{x2:.1} {tip:.1}L{:.1} {base:.1}L{:.1} {base:.1}Z", x2 - wide, x2 + wide),
-            colour,
-            dash,
-            label: format!("{} {}", number + 1, relation.name()),
-            curve,
+        let label = format!("{} {}", number + 1, relation.name());
+        if is_next(cards, *from, *to) {
+            let (from, to) = (&cards[*from], &cards[*to]);
+            let y = real(from.y + from.height.min(to.height) / 2);
+            return Edge::new(
+                ((real(from.x + from.width), y), (1.0, 0.0)),
+                ((real(to.x), y), (-1.0, 0.0)),
+                *relation,
+                label,
+            );
         }
+        // Arrows come in from above or from below.
+        let towards = |own: usize, other: usize| (0.0, if is_lower(cards, own, other) { 1.0 } else { -1.0 });
+        let (start, end) = (port(*from, *to, *number), port(*to, *from, *number));
+        Edge::new((start, towards(*from, *to)), (end, towards(*to, *from)), *relation, label)
     };
     steps.iter().map(edge).collect()
 }
@@ -185,10 +215,6 @@ fn edges(evidence: &Evidence, cards: &[Card]) -> Vec<Edge> {
 /// Whether an edge leaves a box by its lower side: towards a lower lane. In its own lane it goes over the top.
 fn is_lower(cards: &[Card], own: usize, other: usize) -> bool {
     cards[own].lane < cards[other].lane
-}
-
-fn down(is_lower: bool) -> f64 {
-    if is_lower { 1.0 } else { -1.0 }
 }
 
 fn real(pixels: usize) -> f64 {

@@ -29,6 +29,29 @@ pub fn describe(evidence: &Evidence) -> String {
     out
 }
 
+/// An anomaly whose evidence was not found within limits: its name, its transactions, and why.
+type Bare = (String, Vec<String>, Vec<String>);
+
+/// All evidence, then of each anomaly that has none the first witness.
+pub(crate) fn words(all: &[Evidence], witnesses: impl Iterator<Item = Bare>) -> String {
+    let mut told: Vec<String> = all.iter().map(|evidence| evidence.anomaly.clone()).collect();
+    let mut out: String = all.iter().map(describe).collect();
+    for (anomaly, transactions, reasons) in witnesses {
+        if told.contains(&anomaly) {
+            continue;
+        }
+        let _written = writeln!(out, "{anomaly}:");
+        for (number, transaction) in (1..).zip(transactions) {
+            let _written = writeln!(out, "  T{number}: {transaction}");
+        }
+        for reason in reasons {
+            let _written = writeln!(out, "  - {reason}");
+        }
+        told.push(anomaly);
+    }
+    out
+}
+
 fn one(transaction: &Transaction) -> String {
     let Some(process) = transaction.process else { return transaction.mops.join(" ") };
     let lines = match transaction.lines {

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use proptest::prelude::*;
 
 use super::*;
+use crate::history;
 
 /// Micro-operations of a small history: key, and whether it is written.
 pub(super) type Plan = Vec<Vec<(usize, bool)>>;

@@ -30,6 +30,7 @@ mod error;
 mod exhaustive;
 mod findings;
 mod graph;
+mod judge;
 mod ops;
 mod order;
 mod part;
@@ -42,10 +43,8 @@ mod scan;
 mod tests;
 mod versions;
 
-use std::collections::BTreeMap;
-
-use crate::evidence::{Evidence, Relation};
-use crate::history::{self, Format, Loaded, RawOp, Unloaded};
+use crate::evidence::Relation;
+use crate::history::Loaded;
 use crate::limits::{Stop, Watch};
 
 pub use anomaly::{Anomaly, CycleKind, Order};
@@ -53,13 +52,13 @@ pub use consistency::Consistency;
 pub use error::TxnError;
 pub(crate) use error::Unread;
 pub use findings::Witness;
+pub use judge::{Judged, judge, judge_loaded, nothing_read};
 
 use crate::intern::at;
 use findings::Findings;
 pub(crate) use graph::components;
 use graph::{Edges, ORDER, RW, WR, WW};
 use ops::Transactions;
-use part::Asked;
 
 /// What the micro-operations are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -170,91 +169,6 @@ pub fn check_within(
     conclude(read, history.format.has_realtime(), model, options, watch).map(|concluded| concluded.report)
 }
 
-/// A report, and what it speaks of.
-#[derive(Clone, Debug)]
-pub struct Judged {
-    /// The answer.
-    pub report: Report,
-    /// Of each anomaly the smallest part of the history that shows it, as far as it was found within limits.
-    pub evidence: Vec<Evidence>,
-    /// How the text was written.
-    pub format: Format,
-    /// How many events it has.
-    pub events: usize,
-    /// The events that witnesses name.
-    pub ops: BTreeMap<usize, RawOp>,
-}
-
-/// Reads a history in whatever format it is and checks it, in less time and memory than [`history::load`] and
-/// [`check_within`] take where it is Jepsen's, one operation a line, with whole numbers as keys and values.
-pub fn judge(text: &str, model: Model, options: &Options, watch: &mut Watch<'_>) -> Result<Judged, TxnError> {
-    let (read, format, events) = match scan::scan(text, model, watch) {
-        Ok(Some(read)) => (Ok(read.all), read.format, read.events),
-        Ok(None) => {
-            return match history::load_text_within(text, watch) {
-                Ok(history) => judge_loaded(&history, model, options, watch),
-                Err(Unloaded::Mistake(error)) => Err(error.into()),
-                Err(Unloaded::Stopped(stop)) => {
-                    let format = history::format_of(text).unwrap_or(Format::JepsenEdn);
-                    Ok(Judged { format, ..nothing_read(stop) })
-                }
-            };
-        }
-        Err(unread) => (Err(unread), history::format_of(text).unwrap_or(Format::JepsenEdn), 0),
-    };
-    let concluded = conclude(read, format.has_realtime(), model, options, watch)?;
-    // Each event is a line.
-    let evidence = concluded.evidence((format, model, options), &|place| place + 1, watch);
-    let report = concluded.report;
-    let mut wanted = places(&report).into_iter().peekable();
-    let mut ops = BTreeMap::new();
-    for (place, line) in text.lines().enumerate() {
-        let Some(last) = wanted.peek() else { break };
-        if place < *last {
-            continue;
-        }
-        wanted.next();
-        let map = line.find('{').zip(line.rfind('}')).and_then(|(start, end)| line.get(start..=end));
-        let read = map.and_then(|map| history::load(map.as_bytes()).ok());
-        ops.extend(
-            read.and_then(|read| read.ops.into_iter().next()).map(|op| (place, RawOp { line: place + 1, ..op })),
-        );
-    }
-    Ok(Judged { report, evidence, format, events, ops })
-}
-
-/// Checks a history as [`check_within`] does, and looks for evidence.
-pub fn judge_loaded(
-    history: &Loaded,
-    model: Model,
-    options: &Options,
-    watch: &mut Watch<'_>,
-) -> Result<Judged, TxnError> {
-    let format = history.format;
-    let read = Transactions::read(history, model, watch);
-    let concluded = conclude(read, format.has_realtime(), model, options, watch)?;
-    let line = |place: usize| history.ops.get(place).map_or(0, |op| op.line);
-    let evidence = concluded.evidence((format, model, options), &line, watch);
-    let op = |place: &usize| Some((*place, history.ops.get(*place)?.clone()));
-    let ops = places(&concluded.report).iter().filter_map(op).collect();
-    Ok(Judged { report: concluded.report, evidence, format, events: history.ops.len(), ops })
-}
-
-/// The events that witnesses name, sorted.
-fn places(report: &Report) -> Vec<usize> {
-    let mut all: Vec<usize> =
-        report.witnesses.iter().flat_map(|witness| witness.transactions.iter().copied()).collect();
-    all.sort_unstable();
-    all.dedup();
-    all
-}
-
-/// The answer when a limit was reached before anything was read.
-pub fn nothing_read(stop: Stop) -> Judged {
-    let report = report(Vec::new(), &Transactions::default(), None, Err(stop));
-    Judged { report, evidence: Vec::new(), format: Format::JepsenJson, events: 0, ops: BTreeMap::new() }
-}
-
 /// A report with the transactions it is about.
 struct Concluded {
     report: Report,
@@ -262,13 +176,10 @@ struct Concluded {
 }
 
 impl Concluded {
-    fn evidence(
-        &self,
-        (format, model, options): (Format, Model, &Options),
-        line: &dyn Fn(usize) -> usize,
-        watch: &mut Watch<'_>,
-    ) -> Vec<Evidence> {
-        Asked { all: &self.all, format, model, options, line }.evidence(&self.report, watch)
+    /// A limit was reached before anything was read.
+    fn stopped(stop: Stop) -> Self {
+        let all = Transactions::default();
+        Self { report: report(Vec::new(), &all, None, Err(stop)), all }
     }
 }
 
@@ -283,7 +194,7 @@ fn conclude(
         Ok(all) => all,
         Err(Unread::Mistake(error)) => return Err(error),
         Err(Unread::Stopped(stop)) => {
-            return Ok(Concluded { report: nothing_read(stop).report, all: Transactions::default() });
+            return Ok(Concluded::stopped(stop));
         }
     };
     let mut findings = Findings::default();

@@ -5,8 +5,8 @@ use proptest::prelude::*;
 use super::differential::{execute, names, small, text};
 use super::tests::{PLANTED, everything, history, plan, serial};
 use super::*;
-use crate::evidence::{describe, html, svg};
-use crate::history::{Kind, to_edn, to_json_lines};
+use crate::evidence::{Evidence, describe, html, svg};
+use crate::history::{self, Kind, RawOp, to_edn, to_json_lines};
 
 fn judged(history: &Loaded, model: Model, options: &Options) -> Judged {
     judge_loaded(history, model, options, &mut Watch::unlimited()).unwrap()

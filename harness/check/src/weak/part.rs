@@ -25,15 +25,7 @@ pub(super) struct Asked<'a> {
 impl Asked<'_> {
     /// Of each anomaly that was found the smallest part that shows it, as far as limits allow.
     pub(super) fn evidence(&self, report: &Report, watch: &mut Watch<'_>) -> Vec<Evidence> {
-        let mut found = Vec::new();
-        for anomaly in &report.anomalies {
-            let Some(witness) = report.witnesses.iter().find(|witness| witness.anomaly == *anomaly) else { continue };
-            match self.of(witness, watch) {
-                Ok(evidence) => found.extend(evidence),
-                Err(_) => break,
-            }
-        }
-        found
+        evidence::of_each(&report.anomalies, &report.witnesses, |of| of.anomaly, |witness| self.of(witness, watch))
     }
 
     fn of(&self, witness: &Witness, watch: &mut Watch<'_>) -> Result<Option<Evidence>, Stop> {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use super::levels::Level;
 use super::registers::Registers;
-use crate::evidence::{Evidence, Relation};
+use crate::evidence::{self, Evidence, Relation};
 use crate::history::Value;
 use crate::intern::{NONE, at};
 use crate::limits::Stop;
@@ -85,6 +85,17 @@ pub struct Report {
     pub operations: usize,
     /// Of each anomaly the smallest part of the history that shows it, as far as it was found within limits.
     pub evidence: Vec<Evidence>,
+}
+
+impl Report {
+    /// What shows each anomaly, in lines for a person.
+    pub fn words(&self) -> String {
+        let line = |txn: &Shown| format!("line {}: session {} {}", txn.line, txn.session, txn.text);
+        let bare = |witness: &Witness| {
+            (witness.anomaly.name(), witness.transactions.iter().map(line).collect(), witness.reasons.clone())
+        };
+        evidence::words(&self.evidence, self.witnesses.iter().map(bare))
+    }
 }
 
 /// An anomaly, and the evidence of it.

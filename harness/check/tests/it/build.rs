@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use firedrill_check::CHECKS;
+use firedrill_check::{CHECKS, JudgeInput, PlannedFault};
 use firedrill_core::action::{Action, Effect, Endpoint, Link, Presence};
 use firedrill_core::check::{Check, Finding, Question, When};
 use firedrill_core::cluster::{ClusterView, Epoch, NodeName, NodeView, Position, Role};
 use firedrill_core::event::{Event, Moment, Phase, Stamped};
 use firedrill_core::history::{Call, EpochSwitch, FinalRead, Op, Outcome, ProcessId, Reply, Route};
 use firedrill_core::record::Recorded;
+use firedrill_core::scenario::InvariantSpec;
+use firedrill_core::seed::Seed;
 use firedrill_core::spec::{Fields, Mistake, Mistakes};
 use firedrill_core::time::{RunTime, Wall};
 use toml::de::DeTable;
@@ -28,6 +30,20 @@ pub(crate) fn kill(name: &str) -> Action {
 pub(crate) fn cut(from: &str, to: &str) -> Action {
     let end = |name: &str| Endpoint::Node(node(name));
     Action::Cut { links: vec![Link { from: end(from), to: end(to) }], port: None }
+}
+
+/// A run with one fault, `kill`, and these invariants.
+pub(crate) fn input(invariants: &[InvariantSpec]) -> JudgeInput<'_> {
+    JudgeInput {
+        repeat: 0,
+        seed: Seed(1),
+        folder: "1".into(),
+        started: Wall { unix_nanos: 0 },
+        seconds: 1.0,
+        faults: vec![PlannedFault { id: "kill".into(), kind: "process.kill".into() }],
+        torn: Vec::new(),
+        invariants,
+    }
 }
 
 /// A check of the registry with these keys beside `check`.

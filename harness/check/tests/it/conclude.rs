@@ -1,17 +1,15 @@
 use std::time::Duration;
 
-use firedrill_check::{Conclusion, JudgeInput, PlannedFault, conclude, judge};
+use firedrill_check::{Conclusion, conclude, judge};
 use firedrill_core::check::When;
 use firedrill_core::check::{Finding, anomaly_figure};
 use firedrill_core::event::{Event, Phase};
 use firedrill_core::platform::Residue;
 use firedrill_core::record::{Recorded, RunRecord};
 use firedrill_core::scenario::{Expect, InvariantSpec};
-use firedrill_core::seed::Seed;
-use firedrill_core::time::Wall;
 use firedrill_core::verdict::Verdict;
 
-use crate::build::{failover, parse};
+use crate::build::{failover, input, parse};
 
 fn judged(run: &Recorded) -> RunRecord {
     let check = |name| InvariantSpec {
@@ -20,17 +18,7 @@ fn judged(run: &Recorded) -> RunRecord {
         grace: Duration::ZERO,
     };
     let invariants = [check("no-acked-loss"), check("single-writer")];
-    let input = JudgeInput {
-        repeat: 0,
-        seed: Seed(1),
-        folder: "1".into(),
-        started: Wall { unix_nanos: 0 },
-        seconds: 1.0,
-        faults: vec![PlannedFault { id: "kill".into(), kind: "process.kill".into() }],
-        torn: Vec::new(),
-        invariants: &invariants,
-    };
-    judge(run, &input)
+    judge(run, &input(&invariants))
 }
 
 fn losing(count: usize) -> RunRecord {

@@ -1,27 +1,15 @@
 use std::collections::BTreeMap;
 
-use firedrill_check::{JudgeInput, PlannedFault, distributions, judge, objectives};
+use firedrill_check::{distributions, judge, objectives};
 use firedrill_core::record::RunRecord;
 use firedrill_core::scenario::{Objective, ObjectiveMeasure, Statistic};
-use firedrill_core::seed::Seed;
-use firedrill_core::time::Wall;
 use firedrill_core::verdict::Verdict;
 
-use crate::build::failover;
+use crate::build::{failover, input};
 
 /// A run in which `kill` took so long to fail over; `None` never did.
 fn run(failover_seconds: Option<f64>) -> RunRecord {
-    let input = JudgeInput {
-        repeat: 0,
-        seed: Seed(1),
-        folder: "1".into(),
-        started: Wall { unix_nanos: 0 },
-        seconds: 1.0,
-        faults: vec![PlannedFault { id: "kill".into(), kind: "process.kill".into() }],
-        torn: Vec::new(),
-        invariants: &[],
-    };
-    let mut record = judge(&failover().end(2), &input);
+    let mut record = judge(&failover().end(2), &input(&[]));
     let recovery = &mut record.faults[0].recovery;
     recovery.phases = BTreeMap::from([(ObjectiveMeasure::Failover, failover_seconds)]);
     recovery.watched = 42.0;
@@ -94,17 +82,7 @@ fn lost_writes_count_whatever_dropped_them() {
     let mut build = failover();
     let rows = build.acked_rows();
     let some = run(Some(1.0));
-    let input = JudgeInput {
-        repeat: 0,
-        seed: Seed(1),
-        folder: "1".into(),
-        started: Wall { unix_nanos: 0 },
-        seconds: 1.0,
-        faults: vec![PlannedFault { id: "kill".into(), kind: "process.kill".into() }],
-        torn: Vec::new(),
-        invariants: &[],
-    };
-    let lossy = judge(&build.end_with(2, &rows[7..]), &input);
+    let lossy = judge(&build.end_with(2, &rows[7..]), &input(&[]));
     assert_eq!(lossy.faults[0].recovery.lost_writes, Some(7));
     let bounds = [
         bound(ObjectiveMeasure::LostWrites, Statistic::Max, 7.0),

@@ -65,6 +65,7 @@ fn a_lost_update_is_not_serializable_but_read_committed() {
     let found = judge("isolation", "level = \"serializable\"", &lost);
     assert_eq!(found.verdict, Verdict::Fail, "{found:?}");
     assert!(found.summary.contains("lost-update"), "{found:?}");
+    assert!(found.evidence.contains(&"lost-update, shown by 2 of 3 transactions:".to_owned()), "{found:?}");
     assert_eq!(judge("isolation", "level = \"read-committed\"", &lost).verdict, Verdict::Pass);
     let fine = run(&[
         (&one, &[Answer::List(vec![]), Answer::Done]),
