@@ -118,10 +118,11 @@ pub fn restarts(action: &Action) -> Vec<&NodeName> {
     }
 }
 
-/// Whether the action, while it is in force, keeps units of the node from running.
+/// Whether the action, while it is in force, keeps every unit of the node from running. One that keeps a single process down
+/// ends that again by itself, and must not keep others down whose own action is over.
 pub fn keeps_down(action: &Action, whom: &NodeName) -> bool {
     match action {
-        Action::Kill { node, process, stay_down, .. } => node == whom && (*stay_down || process.is_none()),
+        Action::Kill { node, process, .. } => node == whom && process.is_none(),
         Action::LosePower { nodes } => nodes.contains(whom),
         Action::Stop { node, .. } => node == whom,
         Action::Roll { .. }

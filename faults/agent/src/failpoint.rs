@@ -1,10 +1,13 @@
 //! Places at which the agent or its guard can be made to die, between any two steps of journal, apply and revert: by
-//! `FIREDRILL_FAILPOINT=<point>` in debug builds, or `<point>,guard` for the agent and its guard together. In release
-//! builds nothing of it is left.
+//! `FIREDRILL_FAILPOINT=<point>` in debug builds, or `<point>,guard` for the agent and its guard together. With
+//! `<point>,refuse` a deed fails at that point as if the system had refused its next step, and the agent lives on. With
+//! `@<file>` the file says which, read anew at each point. In release builds nothing of it is left.
 
 use std::sync::{Mutex, PoisonError};
 
 use firedrill_sys::identity::Identity;
+
+use crate::protocol::{Refusal, RefusalKind};
 
 /// The environment variable that asks for a death.
 pub const VARIABLE: &str = "FIREDRILL_FAILPOINT";
@@ -58,10 +61,7 @@ pub fn guarded_by(guard: Option<Identity>) {
 
 /// Dies here if so asked; the guard goes first if it is asked too.
 pub fn at(point: &str) {
-    if !cfg!(debug_assertions) {
-        return;
-    }
-    let Ok(asked) = std::env::var(VARIABLE) else { return };
+    let Some(asked) = asked() else { return };
     let (name, both) = asked.strip_suffix(",guard").map_or((asked.as_str(), false), |name| (name, true));
     // A guard does deeds too, when it undoes them: it dies at its own points only.
     let is_guard = std::env::args().nth(1).is_some_and(|role| role == crate::guard::ARGUMENT);
@@ -74,4 +74,26 @@ pub fn at(point: &str) {
         drop(guard.kill());
     }
     firedrill_sys::process::die();
+}
+
+/// The same between two steps of a deed, which fails here if it is asked to be refused.
+pub fn within(point: &str) -> Result<(), Refusal> {
+    at(point);
+    match asked().and_then(|asked| asked.strip_suffix(",refuse").map(|name| name == point)) {
+        Some(true) => Err(Refusal::new(RefusalKind::System, format!("{VARIABLE} refuses to go on at {point}"))),
+        Some(false) | None => Ok(()),
+    }
+}
+
+/// What is asked for now; never anything in a release build.
+fn asked() -> Option<String> {
+    if !cfg!(debug_assertions) {
+        return None;
+    }
+    let asked = std::env::var(VARIABLE).ok()?;
+    match asked.strip_prefix('@') {
+        // A file that is not there asks for nothing.
+        Some(file) => std::fs::read_to_string(file).ok().map(|asked| asked.trim().to_owned()),
+        None => Some(asked),
+    }
 }

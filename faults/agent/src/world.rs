@@ -24,6 +24,8 @@ pub struct World {
     netns: BTreeMap<NodeName, NetnsId>,
     /// What takes effect bit by bit, by tag, and since when; so that probes know what to look for by now.
     begun: Mutex<BTreeMap<String, u64>>,
+    /// What only one action at a time can have, and the tag of the one that has it.
+    claims: Mutex<BTreeMap<String, String>>,
 }
 
 impl World {
@@ -35,8 +37,8 @@ impl World {
                 .map_err(|error| Refusal::system(format!("network namespace of {}", node.name), &error))?;
             netns.insert(node.name.clone(), id);
         }
-        let begun = Mutex::default();
-        Self { config, keeper: nft::keeper(), wires: Wires::default(), netns, begun }.checked()
+        let (begun, claims) = (Mutex::default(), Mutex::default());
+        Self { config, keeper: nft::keeper(), wires: Wires::default(), netns, begun, claims }.checked()
     }
 
     /// For undoing what an agent that is gone has left, of whose namespaces some may be gone too: with them went what ran
@@ -44,8 +46,8 @@ impl World {
     pub fn of_leftovers(config: Config) -> Result<Self, Refusal> {
         let found = |node: &NodeSite| Some((node.name.clone(), NetnsId::of_file(&node.site.netns).ok()?));
         let netns = config.nodes.iter().filter_map(found).collect();
-        let begun = Mutex::default();
-        Self { config, keeper: nft::keeper(), wires: Wires::default(), netns, begun }.checked()
+        let (begun, claims) = (Mutex::default(), Mutex::default());
+        Self { config, keeper: nft::keeper(), wires: Wires::default(), netns, begun, claims }.checked()
     }
 
     fn checked(self) -> Result<Self, Refusal> {
@@ -73,6 +75,25 @@ impl World {
     /// Since when it is in force; `None` when it is not.
     pub fn since(&self, tag: &str) -> Option<u64> {
         self.begun.lock().unwrap_or_else(PoisonError::into_inner).get(tag).copied()
+    }
+
+    /// Refuses what an action other than this one has.
+    pub fn unclaimed(&self, what: &str, tag: &str) -> Result<(), Refusal> {
+        let claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
+        let other = claims.get(what).filter(|other| *other != tag);
+        other.map_or(Ok(()), |other| Err(Refusal::new(RefusalKind::Order, format!("{other} has the {what}"))))
+    }
+
+    /// Has it for this action, until [`World::give_back`].
+    pub fn claim(&self, what: &str, tag: &str) -> Result<(), Refusal> {
+        self.unclaimed(what, tag)?;
+        self.claims.lock().unwrap_or_else(PoisonError::into_inner).insert(what.to_owned(), tag.to_owned());
+        Ok(())
+    }
+
+    /// This action has nothing any more.
+    pub fn give_back(&self, tag: &str) {
+        self.claims.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, other| other != tag);
     }
 
     /// Where an end of a link is.

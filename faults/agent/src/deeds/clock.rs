@@ -110,7 +110,7 @@ impl Work for ShiftClock {
             };
             link(&told.name, &tagged(file, &undo.tag))?;
             failpoint::at("mid-apply");
-            failpoint::at("clock-mid-apply");
+            failpoint::within("clock-mid-apply")?;
             link(Path::new(&undo.tag), file)?;
         }
         let from = clock::boottime_nanos();

@@ -130,7 +130,7 @@ impl Work for Disk {
         };
         let (stream, reply) = served.ask(&order)?;
         let Reply::InForce { from } = reply else { return Err(unexpected(reply)) };
-        failpoint::at("disk-mid-apply");
+        failpoint::within("disk-mid-apply")?;
         Ok((Box::new(Harming(Some(stream))), from))
     }
 

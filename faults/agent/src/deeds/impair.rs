@@ -75,7 +75,7 @@ impl Work for Impair {
         };
         let hold = world.wires.hold(order, world.config.lease_nanos)?;
         let now = clock::boottime_nanos();
-        failpoint::at("impair-mid-apply");
+        failpoint::within("impair-mid-apply")?;
         Ok((Box::new(Impaired { hold, seen: now, lost: None }), now))
     }
 

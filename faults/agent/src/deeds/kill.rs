@@ -120,7 +120,9 @@ fn apply(world: &World, target: &Target<'_>, number: i32) -> Result<(u64, u64), 
         }
         Ok(signalled) => {
             from.get_or_insert_with(clock::boottime_nanos);
-            failpoint::at("mid-apply");
+            if let Err(refusal) = failpoint::within("mid-apply") {
+                return Some(Err(refusal));
+            }
             let over = signalled.is_empty() || number != SIGKILL;
             last = signalled;
             over.then_some(Ok(()))

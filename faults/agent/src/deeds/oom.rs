@@ -84,7 +84,7 @@ impl Work for Oom {
                 }
             }
         }
-        failpoint::at("oom-mid-apply");
+        failpoint::within("oom-mid-apply")?;
         let cgroups: Vec<PathBuf> = vec![group.clone()];
         let take = if scene.by_half {
             let memory = Group(group).memory().map_err(|error| Refusal::system(format!("memory of {node}"), &error))?;

@@ -58,7 +58,7 @@ impl Work for Pause {
     fn apply(&self, scene: &mut Scene<'_>, undo: &Undo) -> Result<(Box<dyn Grip>, u64), Refusal> {
         let (node, process) = whom(&undo.action)?;
         let holder = hold_all(scene.world, undo);
-        failpoint::at("mid-apply");
+        failpoint::within("mid-apply")?;
         let (found, from) = apply(scene.world, node, process, scene.held, holder.as_ref())?;
         let Found { stopped, shared } = found;
         if stopped.iter().any(|reference| !undo.processes.contains(reference)) {

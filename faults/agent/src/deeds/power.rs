@@ -56,10 +56,10 @@ impl Work for Power {
                 roots.push(File::open(&volume.home).map_err(|error| volume.refusal("open", &error))?);
             }
         }
-        failpoint::at("power-after-marks");
+        failpoint::within("power-after-marks")?;
         let since_ticks = clock::boottime_ticks();
         let wire = cut::apply(scene.world, &undo.tag, (&links(scene.world, nodes), None))?;
-        failpoint::at("power-after-wire");
+        failpoint::within("power-after-wire")?;
         for volume in &volumes {
             volume.write_unsynced(&undo.tag).map_err(|error| volume.refusal("write to", &error))?;
         }
@@ -72,7 +72,7 @@ impl Work for Power {
         }
         volume::cut_power(&roots).map_err(|error| Refusal::system("cutting volumes off from their devices", &error))?;
         let from = clock::boottime_nanos();
-        failpoint::at("power-after-loss");
+        failpoint::within("power-after-loss")?;
         drop(roots);
         in_parallel(&volumes, |volume| boot(scene.world, volume))?;
         Ok((Box::new(Lost { since_ticks, next: from, wire }), from))

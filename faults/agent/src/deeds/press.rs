@@ -57,11 +57,13 @@ impl Work for Press {
         match pressure {
             Pressure::Cpu { .. } => {}
             Pressure::Memory { bytes } => {
-                let kept = kept_memory(site, bytes)?;
+                let kept = kept_memory(world, site, bytes)?;
                 undo.saved.insert(KEY_MEMORY.to_owned(), kept.to_string());
             }
             Pressure::Io { .. } => drop(home(site)?),
             Pressure::Fds { spare } => {
+                // Limits that another action has lowered are not those to put back.
+                world.unclaimed(&files_of(node), &undo.tag)?;
                 let found = world.processes(node, None)?;
                 let processes = targets(&found, &undo.action)?;
                 for process in &processes {
@@ -88,6 +90,7 @@ impl Work for Press {
             Pressure::Io { workers } => repeated(site, &Take::Io(home(site)?), workers),
             Pressure::Pids { spare } => repeated(site, &Take::Pids { group: pids_group(site)?.0, spare }, 1),
             Pressure::Fds { .. } => {
+                scene.world.claim(&files_of(node), &undo.tag)?;
                 let by_owner = limits(undo).into_iter();
                 let order = |(owner, limits)| Order {
                     netns: None,
@@ -97,13 +100,20 @@ impl Work for Press {
                 by_owner.map(order).collect()
             }
         };
-        let hogs = orders.iter().map(Hog::start).collect::<Result<Vec<Hog>, Refusal>>()?;
-        failpoint::at("press-mid-apply");
+        let mut hogs = Vec::new();
+        for order in &orders {
+            hogs.push(Hog::start(order)?);
+            failpoint::within("press-mid-apply")?;
+        }
         Ok((Box::new(Hogs(hogs)), clock::boottime_nanos()))
     }
 
     /// Hogs end with their agent, and put back what they limited. Should one have been killed too, it is done for it.
-    fn undo(&self, _world: &World, undo: &Undo, _held: &[ProcessRef]) -> Result<(), Refusal> {
+    fn undo(&self, world: &World, undo: &Undo, _held: &[ProcessRef]) -> Result<(), Refusal> {
+        if world.unclaimed(&files_of(whom(&undo.action)?.0), &undo.tag).is_err() {
+            // What is lowered, another action has lowered, which is still in force.
+            return Ok(());
+        }
         let mut result = Ok(());
         for (owner, limits) in limits(undo) {
             let lowered = |one: &Lowered| press::file_limit(one.process.pid).is_ok_and(|limit| limit.soft < one.from);
@@ -111,6 +121,7 @@ impl Work for Press {
                 result = result.and(hog::put_back(owner, limits));
             }
         }
+        world.give_back(&undo.tag);
         result
     }
 
@@ -147,8 +158,9 @@ fn home(site: &NodeSite) -> Result<PathBuf, Refusal> {
     site.ground.home.clone().ok_or_else(|| not_offered(format!("the home of {} cannot be reached", site.name)))
 }
 
-/// What the node keeps of memory now; a refusal when there is no room for what is to be taken.
-fn kept_memory(site: &NodeSite, bytes: u64) -> Result<u64, Refusal> {
+/// What the node keeps of memory now, but for what hogs of other actions have; a refusal when there is no room for what is
+/// to be taken.
+fn kept_memory(world: &World, site: &NodeSite, bytes: u64) -> Result<u64, Refusal> {
     let group = memory_group(site);
     let group = group.ok_or_else(|| not_offered(format!("the memory of {} is not limited", site.name)))?;
     let memory = group.memory().map_err(|error| Refusal::system(format!("memory of {}", site.name), &error))?;
@@ -158,7 +170,14 @@ fn kept_memory(site: &NodeSite, bytes: u64) -> Result<u64, Refusal> {
         let what = format!("{bytes} of memory would call the kernel's killer: {} has room for {room}", site.name);
         return Err(Refusal::new(RefusalKind::Order, what));
     }
-    Ok(memory.kept)
+    let everybody = world.everybody(&site.name)?;
+    let hogs = everybody.iter().filter(|process| process.name == hog::NAME);
+    Ok(memory.kept.saturating_sub(hogs.filter_map(|hog| process::unshared_memory(hog.pid)).sum()))
+}
+
+/// What only one action at a time can lower.
+fn files_of(node: &NodeName) -> String {
+    format!("limits of open files of {node}")
 }
 
 fn key(process: &ProcessRef) -> String {

@@ -44,7 +44,7 @@ impl Work for RestartLoop {
         let (node, process, _) = target(&undo.action)?;
         kill::end_those(scene.world, node, process)?;
         let from = clock::boottime_nanos();
-        failpoint::at("loop-mid-apply");
+        failpoint::within("loop-mid-apply")?;
         start_again(scene.world, std::slice::from_ref(node));
         scene.world.begin(&undo.tag, from);
         Ok((Box::new(Looping { next: from, kills: 1 }), from))

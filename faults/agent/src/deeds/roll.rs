@@ -61,7 +61,7 @@ impl Work for Roll {
         let from = clock::boottime_nanos();
         let mut rolling = Rolling { from, next: from, begun: 0, ending: None };
         rolling.go_on(scene.world, undo)?;
-        failpoint::at("roll-mid-apply");
+        failpoint::within("roll-mid-apply")?;
         scene.world.begin(&undo.tag, from);
         Ok((Box::new(rolling), from))
     }

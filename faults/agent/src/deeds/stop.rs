@@ -37,7 +37,7 @@ impl Work for Stop {
     fn apply(&self, scene: &mut Scene<'_>, undo: &Undo) -> Result<(Box<dyn Grip>, u64), Refusal> {
         let (node, grace) = target(&undo.action)?;
         let ending = Ending::begin(scene.world, node, grace)?;
-        failpoint::at("stop-mid-apply");
+        failpoint::within("stop-mid-apply")?;
         scene.world.begin(&undo.tag, ending.from);
         let from = ending.from;
         Ok((Box::new(Stopped { ending, next: from }), from))

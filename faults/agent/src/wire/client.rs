@@ -41,22 +41,38 @@ impl Wires {
         if wire.holds == 0 {
             place.take();
         }
-        held.map(|()| Hold { wires: self.clone(), tag, generation })
+        held.map(|()| Hold { wires: self.clone(), tag, generation, over: false })
     }
 }
 
-/// An impairment in force.
+/// An impairment in force; it ends when this is dropped.
 #[derive(Debug)]
 pub struct Hold {
     wires: Wires,
     tag: String,
     /// The process that has it.
     generation: u32,
+    /// Whether it has been ended.
+    over: bool,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        // A wire that refuses is ended, and it with that.
+        drop(self.end());
+    }
 }
 
 impl Hold {
     /// Ends it. A wire that is gone has ended it already.
-    pub fn release(self) -> Result<(), Refusal> {
+    pub fn release(mut self) -> Result<(), Refusal> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Result<(), Refusal> {
+        if std::mem::replace(&mut self.over, true) {
+            return Ok(());
+        }
         let mut place = self.wires.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(wire) = place.as_mut().filter(|wire| wire.child.id() == self.generation) else { return Ok(()) };
         let released = if wire.is_there() { wire.ask(&Told::Release(self.tag.clone())) } else { Ok(()) };
@@ -110,20 +126,28 @@ impl Wire {
         pipe.write_all(&line)
     }
 
-    /// Tells, and waits for the answer.
+    /// Tells, and waits for the answer. A wire that gives none is ended: it could do later what it was told, and nobody
+    /// would know.
     fn ask(&mut self, told: &Told) -> Result<(), Refusal> {
-        let failed = |error: &io::Error| Refusal::system("the wire does not answer", error);
-        if self.asked.take().is_some() {
-            self.answer(PATIENCE).map_err(|error| failed(&error))?;
-        }
-        self.tell(told).map_err(|error| failed(&error))?;
-        match self.answer(PATIENCE).map_err(|error| failed(&error))? {
-            Some(Said::Done) => Ok(()),
-            Some(Said::Failed { what, errno }) => {
+        match self.converse(told) {
+            Ok(Said::Done) => Ok(()),
+            Ok(Said::Failed { what, errno }) => {
                 Err(Refusal { kind: RefusalKind::System, what: format!("the wire: {what}"), errno })
             }
-            None => Err(failed(&io::Error::from(io::ErrorKind::TimedOut))),
+            Err(error) => {
+                self.end();
+                Err(Refusal::system("the wire does not answer", &error))
+            }
         }
+    }
+
+    fn converse(&mut self, told: &Told) -> io::Result<Said> {
+        let late = || io::Error::from(io::ErrorKind::TimedOut);
+        if self.asked.take().is_some() {
+            self.answer(PATIENCE)?.ok_or_else(late)?;
+        }
+        self.tell(told)?;
+        self.answer(PATIENCE)?.ok_or_else(late)
     }
 
     /// Asks for a sign of life without waiting for it. `false` when the last one is overdue; the process is ended then.

@@ -1,134 +1,117 @@
-//! What every platform promises of prepare, apply, revert, probe and inventory, asked of the simulation.
+//! The contract of platforms, kept by the simulation; and each clause, broken on purpose and found.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
-use firedrill_core::action::{Action, Deed, Presence};
+use async_trait::async_trait;
+use firedrill_core::action::Deed;
 use firedrill_core::cluster::{NodeName, ProcessName};
-use firedrill_core::platform::{Inventory, Vantage};
+use firedrill_core::platform::{Offer, Platform, Vantage};
+use firedrill_core::sim::{PORT, PROCESS};
+use firedrill_core::time::Clock;
+use firedrill_core::wait;
 
-use crate::sim_rig::{Rig, from_clients, from_peers, kill, pause};
+use crate::contract::{Clause, Place, Report, Stand, all, keeps};
+use crate::sim_breakers::{Breaker, Broken};
+use crate::sim_rig::Rig;
 
-async fn rig() -> Rig {
-    Rig::start(3, "", 21).await
+/// How long an election may take, and everything else.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A simulated cluster. Its deeds are one step each; [`Broken`] has them fail after it.
+struct SimStand {
+    rig: Rig,
+    platform: Arc<Broken>,
 }
 
-fn actions() -> Vec<Action> {
-    let nodes = NodeName::numbered(3);
-    vec![from_peers(&nodes[0], &nodes[1..]), from_clients(&nodes[1]), kill(&nodes[2]), pause(&nodes[0])]
+#[async_trait]
+impl Stand for SimStand {
+    fn platform(&self) -> Arc<dyn Platform> {
+        Arc::clone(&self.platform) as Arc<dyn Platform>
+    }
+
+    fn offers(&self, deed: Deed) -> Offer {
+        (firedrill_platforms::sim::ENTRY.offers)(deed)
+    }
+
+    fn clock(&self) -> Clock {
+        self.rig.clock
+    }
+
+    fn patience(&self) -> Duration {
+        PATIENCE
+    }
+
+    async fn whole(&self) -> Result<(), String> {
+        let look = async || self.rig.system.whole(&self.rig.view().await);
+        let whole = wait::until("a whole cluster", self.rig.clock, PATIENCE, Duration::from_millis(20), look);
+        whole.await.map_err(|timed_out| timed_out.to_string())
+    }
+
+    /// Which nodes answer, and to whom.
+    async fn independent(&self) -> Option<BTreeSet<String>> {
+        let view = self.rig.view().await;
+        let mut lines: BTreeSet<String> =
+            view.nodes.iter().map(|node| format!("{} up {}", node.name, node.up)).collect();
+        for node in &self.rig.nodes {
+            let dialer = self.rig.platform.dialer();
+            let dialed = tokio::time::timeout(Duration::from_millis(100), dialer.dial(Vantage::Clients, node, PORT));
+            let answers = matches!(dialed.await, Ok(Ok(_)));
+            lines.insert(format!("{node} answers clients {answers}"));
+        }
+        Some(lines)
+    }
+
+    async fn stop_at(&self, point: Option<&str>) -> bool {
+        self.platform.stop_at(point.map(str::to_owned));
+        true
+    }
+}
+
+/// The report on a simulation of this breaker, with these planted bugs.
+async fn report(options: &str, breaker: Option<Breaker>) -> Report {
+    let rig = Rig::start(3, options, 21).await;
+    let platform = Arc::new(Broken::new(Arc::clone(&rig.platform), breaker));
+    let nodes = NodeName::numbered(3).try_into().unwrap();
+    let place = Place { nodes, server: ProcessName(PROCESS.to_owned()), other: None };
+    let stand = SimStand { rig, platform };
+    let mut report = Report::default();
+    for case in all(&place) {
+        report.add(keeps(&stand, &place, &case).await);
+        // What comes after it may come of it.
+        if !report.breaches.is_empty() {
+            break;
+        }
+    }
+    report
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_action_is_absent_then_full_then_absent_and_leaves_nothing() {
-    let rig = rig().await;
-    let before = rig.platform.inventory().await.unwrap();
-    for action in actions() {
-        let undo = rig.platform.prepare(&action).await.unwrap();
-        assert_eq!(rig.platform.probe(&undo).await.presence, Presence::Absent, "{action}");
-        assert_eq!(rig.platform.inventory().await.unwrap(), before, "prepare changes nothing: {action}");
-        let from = rig.platform.apply(&undo, None).await.unwrap().from;
-        assert_eq!(rig.platform.probe(&undo).await.presence, Presence::Full, "{action}");
-        assert!(!rig.platform.residue(&before, &rig.platform.inventory().await.unwrap()).is_empty(), "{action}");
-        let to = rig.clock.now();
-        let reverted = rig.platform.revert(&undo).await.unwrap();
-        assert_eq!((reverted.held, reverted.by.as_str()), (Some((from, to)), "asked"), "{action}");
-        assert_eq!(rig.platform.probe(&undo).await.presence, Presence::Absent, "{action}");
-        assert_eq!(rig.platform.inventory().await.unwrap(), before, "{action}");
-        rig.clock.sleep(Duration::from_millis(100)).await;
-        assert_eq!(rig.platform.revert(&undo).await.unwrap(), reverted, "again: {action}");
-        rig.whole().await;
+async fn the_simulation_keeps_the_contract() {
+    let report = report("", None).await;
+    println!("{report}{}", report.counts());
+    assert_eq!(report.breaches, []);
+    // A cut of all ports, a pause and three kills. A cut of one port, restart loop, stop and rolling restart are refused by
+    // `prepare`; the rest is never offered.
+    assert_eq!(report.kept.len(), 5, "{report}");
+    let refused = report.not_offered.iter().filter(|(deed, _)| *deed == Deed::CutLinks || *deed == Deed::KillProcess);
+    assert_eq!(refused.count(), 4, "{report}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_breaks_a_clause_is_found() {
+    for (breaker, clause) in Breaker::ALL {
+        let report = report("", Some(breaker)).await;
+        let first = report.breaches.first().map(|breach| breach.clause);
+        assert_eq!(first, Some(clause), "{breaker:?}: {report}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn reverting_what_was_never_applied_is_fine() {
-    let rig = rig().await;
-    for action in actions() {
-        let undo = rig.platform.prepare(&action).await.unwrap();
-        assert_eq!(rig.platform.revert(&undo).await.unwrap().held, None, "{action}");
+async fn planted_bugs_of_the_simulation_are_found() {
+    for (bug, clause) in [("fault-does-nothing", Clause::Apply), ("undo-leaves-something", Clause::Revert)] {
+        let report = report(&format!("bugs = [\"{bug}\"]"), None).await;
+        assert_eq!(report.breaches.first().map(|breach| breach.clause), Some(clause), "{bug}: {report}");
     }
-    assert_eq!(rig.platform.inventory().await.unwrap(), Inventory::default());
-}
-
-#[tokio::test(start_paused = true)]
-async fn undos_are_independent() {
-    let rig = rig().await;
-    for action in actions() {
-        let first = rig.platform.prepare(&action).await.unwrap();
-        let second = rig.platform.prepare(&action).await.unwrap();
-        assert_ne!(first.tag, second.tag);
-        rig.platform.apply(&first, None).await.unwrap();
-        rig.platform.apply(&second, None).await.unwrap();
-        rig.platform.revert(&first).await.unwrap();
-        assert_eq!(rig.platform.probe(&second).await.presence, Presence::Full, "the other still holds: {action}");
-        rig.platform.revert(&second).await.unwrap();
-        assert_eq!(rig.platform.probe(&second).await.presence, Presence::Absent, "{action}");
-    }
-    assert_eq!(rig.platform.inventory().await.unwrap(), Inventory::default());
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_action_ends_by_itself_at_its_deadline() {
-    let rig = rig().await;
-    for action in actions() {
-        let (undo, presence) = rig.inject(&action, Some(Duration::from_secs(2))).await;
-        assert_eq!(presence, Presence::Full, "{action}");
-        rig.clock.sleep(Duration::from_secs(3)).await;
-        assert_eq!(rig.platform.probe(&undo).await.presence, Presence::Absent, "{action}");
-        let reverted = rig.platform.revert(&undo).await.unwrap();
-        let (from, to) = reverted.held.unwrap();
-        assert_eq!((to.since(from), reverted.by.as_str()), (Duration::from_secs(2), "deadline"), "{action}");
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_partial_cut_is_seen_as_partial() {
-    let rig = rig().await;
-    let nodes = &rig.nodes;
-    let (both, _) = rig.inject(&from_peers(&nodes[0], &nodes[1..]), None).await;
-    rig.platform.revert(&both).await.unwrap();
-    let (_one, _) = rig.inject(&from_peers(&nodes[0], &nodes[1..2]), None).await;
-    assert_eq!(rig.platform.probe(&both).await.presence, Presence::Partial);
-}
-
-#[tokio::test(start_paused = true)]
-async fn there_must_be_something_to_act_on() {
-    let rig = rig().await;
-    let nowhere = NodeName::new("n9");
-    let other = Some(ProcessName("postgres".to_owned()));
-    let n1 = NodeName::new("n1");
-    for action in [
-        kill(&nowhere),
-        pause(&nowhere),
-        from_clients(&nowhere),
-        Action::Cut { links: Vec::new(), port: None },
-        Action::Pause { node: n1, process: other },
-    ] {
-        assert!(rig.platform.prepare(&action).await.is_err(), "{action}");
-    }
-    let n2 = NodeName::new("n2");
-    let (down, _) = rig.inject(&kill(&n2), None).await;
-    assert!(rig.platform.prepare(&kill(&n2)).await.is_err(), "it does not run");
-    rig.platform.revert(&down).await.unwrap();
-    assert!(rig.platform.prepare(&kill(&n2)).await.is_ok());
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_stopped_cluster_refuses_connections_and_can_be_stopped_again() {
-    let rig = rig().await;
-    assert!(rig.platform.start(false).await.is_err(), "it is already running");
-    let n1 = NodeName::new("n1");
-    let dialer = rig.platform.dialer();
-    assert!(dialer.dial(Vantage::Clients, &n1, firedrill_core::sim::PORT).await.is_ok());
-    assert!(dialer.dial(Vantage::Clients, &n1, 1).await.is_err(), "nobody listens there");
-    rig.platform.stop().await.unwrap();
-    rig.platform.stop().await.unwrap();
-    assert!(dialer.dial(Vantage::Clients, &n1, firedrill_core::sim::PORT).await.is_err());
-    assert!(!rig.view().await.nodes.iter().any(|node| node.up));
-}
-
-#[tokio::test(start_paused = true)]
-async fn every_deed_has_a_mechanism() {
-    let rig = rig().await;
-    let deeds = [Deed::CutLinks, Deed::KillProcess, Deed::PauseProcess];
-    assert_eq!(rig.platform.preflight(&deeds).await.unwrap().len(), deeds.len());
 }

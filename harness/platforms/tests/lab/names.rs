@@ -11,7 +11,7 @@ use firedrill_core::platform::{Incident, Platform as _};
 use firedrill_platforms::lab::Lab;
 use firedrill_sys::process::{Process, signal};
 
-use crate::{block_on, open, recipe, run_id, stop_and_find_nothing, whole};
+use crate::rig::{block_on, open, recipe, run_id, stop_and_find_nothing, whole};
 
 /// What a command says that is run on the second node as people are told to.
 #[expect(clippy::disallowed_methods, reason = "what a person would type")]

@@ -114,7 +114,7 @@ pub(super) fn flip(served: &Served<'_>, target: &DiskTarget, saved: &BTreeMap<St
         let changed = byte.change(served.home, byte.was, byte.was ^ byte.mask);
         let failed = |error| Refusal::system(format!("flipping a bit of {}", byte.file.display()), &error);
         flipped += u32::from(changed.map_err(failed)?);
-        failpoint::at("rest-mid-apply");
+        failpoint::within("rest-mid-apply")?;
     }
     if flipped == 0 {
         return Err(Refusal::new(RefusalKind::NoTarget, "every byte that was chosen has been overwritten meanwhile"));
