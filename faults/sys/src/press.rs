@@ -41,6 +41,14 @@ impl Taken {
     }
 }
 
+/// How much a process has taken so, in bytes; 0 when it is gone or hidden.
+pub fn taken(pid: i32) -> u64 {
+    let files = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten().map(|entry| entry.path());
+    let memory =
+        files.filter(|file| fs::read_link(file).is_ok_and(|link| link.starts_with("/memfd:firedrill (deleted)")));
+    memory.filter_map(|file| fs::metadata(file).ok()).map(|metadata| metadata.len()).sum()
+}
+
 /// A file in `folder` that has no name, so that nothing of it is left when it is closed.
 pub fn nameless_file(folder: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).custom_flags(libc::O_TMPFILE).mode(0o600).open(folder)

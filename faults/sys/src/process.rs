@@ -238,17 +238,6 @@ pub fn written(pid: i32) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix("wchar: ")?.parse().ok())
 }
 
-/// How much memory a process has that is no file's, in bytes; `None` when it is gone.
-pub fn unshared_memory(pid: i32) -> Option<u64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let kib = |name: &str| {
-        let number =
-            text.lines().find_map(|line| line.strip_prefix(name)?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-        number.unwrap_or(0)
-    };
-    Some((kib("RssAnon:") + kib("RssShmem:")) * 1024)
-}
-
 /// How eager the kernel's out-of-memory killer is to choose a process, from -1000 to 1000.
 pub fn oom_score_adj(pid: i32) -> io::Result<i32> {
     fs::read_to_string(format!("/proc/{pid}/oom_score_adj"))?.trim().parse().map_err(io::Error::other)

@@ -172,7 +172,7 @@ fn kept_memory(world: &World, site: &NodeSite, bytes: u64) -> Result<u64, Refusa
     }
     let everybody = world.everybody(&site.name)?;
     let hogs = everybody.iter().filter(|process| process.name == hog::NAME);
-    Ok(memory.kept.saturating_sub(hogs.filter_map(|hog| process::unshared_memory(hog.pid)).sum()))
+    Ok(memory.kept.saturating_sub(hogs.map(|hog| press::taken(hog.pid)).sum()))
 }
 
 /// What only one action at a time can lower.

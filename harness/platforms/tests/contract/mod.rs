@@ -17,7 +17,7 @@ use firedrill_core::platform::{DeedError, Offer, Platform};
 use firedrill_core::time::Clock;
 use firedrill_core::units::human;
 
-pub(crate) use self::cases::{Case, Place, all};
+pub(crate) use self::cases::{Case, Place, all, deeds};
 
 /// A platform that is open, started and whole.
 #[async_trait]

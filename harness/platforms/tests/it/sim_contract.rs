@@ -12,7 +12,7 @@ use firedrill_core::sim::{PORT, PROCESS};
 use firedrill_core::time::Clock;
 use firedrill_core::wait;
 
-use crate::contract::{Clause, Place, Report, Stand, all, keeps};
+use crate::contract::{Clause, Place, Report, Stand, all, deeds, keeps};
 use crate::sim_breakers::{Breaker, Broken};
 use crate::sim_rig::Rig;
 
@@ -97,6 +97,8 @@ async fn the_simulation_keeps_the_contract() {
     assert_eq!(report.kept.len(), 5, "{report}");
     let refused = report.not_offered.iter().filter(|(deed, _)| *deed == Deed::CutLinks || *deed == Deed::KillProcess);
     assert_eq!(refused.count(), 4, "{report}");
+    let known: BTreeSet<Deed> = report.not_offered.iter().map(|(deed, _)| *deed).collect();
+    assert!(deeds().into_iter().all(|deed| deed == Deed::PauseProcess || known.contains(&deed)), "{report}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -24,16 +24,17 @@ use firedrill_core::wait;
 use firedrill_platforms::lab::{self, Lab};
 use tokio::io::AsyncReadExt as _;
 
-use crate::contract::{Case, Place, Report, Stand, all, keeps};
+use crate::contract::{Place, Report, Stand, all, deeds, keeps};
 use crate::rig::{PYTHON, block_on, nothing_left, run_id};
 
 /// Deeds that one lab can do. A loss of power is another thing where a disk that can be harmed serves the homes.
-const GROUPS: [(&str, &[Deed]); 5] = [
+const GROUPS: [(&str, &[Deed]); 6] = [
     ("links", &[Deed::CutLinks, Deed::ImpairLinks]),
     ("processes", &[Deed::KillProcess, Deed::MisleadNames, Deed::OomProcess, Deed::PauseProcess]),
     ("disks", &[Deed::HarmDisk, Deed::LosePower]),
     ("volumes", &[Deed::LosePower, Deed::ShiftClock]),
-    ("pressures", &[Deed::PressCpu, Deed::PressFds, Deed::PressIo, Deed::PressMemory, Deed::PressPids]),
+    ("processors", &[Deed::PressCpu, Deed::PressMemory, Deed::PressPids]),
+    ("writers", &[Deed::PressFds, Deed::PressIo]),
 ];
 
 /// The file, in the folder of a group, that says where deeds are to stop.
@@ -74,6 +75,9 @@ while True:
 /// Every group in a process of its own, all at the same time.
 #[expect(clippy::disallowed_methods, reason = "this very program, with a failpoint")]
 pub(crate) fn the_lab_keeps_the_contract(work: &Path) {
+    for deed in deeds() {
+        assert!(GROUPS.iter().any(|(_, deeds)| deeds.contains(&deed)), "no lab does {deed}");
+    }
     let start = |(name, _): &(&'static str, _)| {
         let work = work.join(name);
         fs::create_dir_all(&work).unwrap();
@@ -97,12 +101,16 @@ pub(crate) fn the_lab_keeps_the_contract(work: &Path) {
 
 /// One group.
 pub(crate) fn keep(work: &Path, group: &str) -> ExitCode {
-    let deeds = GROUPS.iter().find(|(name, _)| *name == group).unwrap().1;
+    let all_deeds = GROUPS.iter().find(|(name, _)| *name == group).unwrap().1;
     let kept = block_on(async {
         let run = run_id(&group[..2]);
+        let deeds = possible(&open(work, &run, all_deeds), all_deeds).await;
+        if deeds.is_empty() {
+            return true;
+        }
         let place = place();
-        let lab = Arc::new(open(work, &run, deeds));
-        let cases = possible(&lab, deeds, all(&place)).await;
+        let cases = all(&place).into_iter().filter(|case| deeds.contains(&case.action.deed()));
+        let lab = Arc::new(open(work, &run, &deeds));
         lab.start(false).await.unwrap();
         let stand = LabStand::new(Arc::clone(&lab), work, &run);
         stand.whole().await.unwrap();
@@ -121,16 +129,16 @@ pub(crate) fn keep(work: &Path, group: &str) -> ExitCode {
     if kept { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// The cases of these deeds, but for what this machine lacks, which is said loudly.
-async fn possible(lab: &Lab, deeds: &[Deed], mut cases: Vec<Case>) -> Vec<Case> {
-    cases.retain(|case| deeds.contains(&case.action.deed()));
+/// Those of the deeds that this machine does not lack something for, which is said loudly.
+async fn possible(lab: &Lab, deeds: &[Deed]) -> Vec<Deed> {
+    let mut possible = Vec::new();
     for (deed, found) in lab.survey(deeds).await.deeds {
-        if let Err(missing) = found {
-            eprintln!("SKIPPED: the contract for {deed}: {}", missing.what);
-            cases.retain(|case| case.action.deed() != deed);
+        match found {
+            Ok(_) => possible.push(deed),
+            Err(missing) => eprintln!("SKIPPED: the contract for {deed}: {}", missing.what),
         }
     }
-    cases
+    possible
 }
 
 fn place() -> Place {
