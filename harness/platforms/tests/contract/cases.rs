@@ -80,7 +80,7 @@ impl Case {
         match &self.same {
             Same::Both(_) | Same::Beside(_) => {}
             Same::Early(_, why) => {
-                without.push(format!("a second one at the same place must be prepared before: {why}"))
+                without.push(format!("a second one at the same place must be prepared before: {why}"));
             }
             Same::Refused(_, why) => without.push(format!("a second one at the same place is refused: {why}")),
             Same::No(why) => without.push(format!("no second one at the same place: {why}")),

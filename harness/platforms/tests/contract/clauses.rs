@@ -62,8 +62,8 @@ pub(super) async fn all(stand: &dyn Stand, place: &Place, case: &Case) -> Vec<Br
     }
     broken.extend(trial.and_untouched(Clause::Apart, apart::records_do_not_touch_each_other(&trial)).await.err());
     trial.tidy().await;
-    broken.iter_mut().for_each(|breach| breach.what = format!("{}: {}", case.action, breach.what));
-    broken
+    let of_case = |Breach { clause, what }| Breach { clause, what: format!("{}: {what}", case.action) };
+    broken.into_iter().map(of_case).collect()
 }
 
 impl<'a> Trial<'a> {

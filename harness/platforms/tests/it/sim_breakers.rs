@@ -10,6 +10,7 @@ use firedrill_core::cluster::NodeName;
 use firedrill_core::platform::{
     DeedError, Dialer, Incident, Inventory, Platform, Reach, Residue, StartError, Started, Survey,
 };
+use firedrill_core::time::RunTime;
 
 use crate::contract::Clause;
 
@@ -103,6 +104,51 @@ impl Broken {
         self.inner.apply(&undo, None).await.map(drop)
     }
 
+    /// What is done in place of a revert, or before it.
+    async fn revert_wrongly(
+        &self,
+        breaker: Breaker,
+        undo: &Undo,
+        stage: Option<Stage>,
+    ) -> Result<Option<Reverted>, DeedError> {
+        let answer = |held| Ok(Some(Reverted { held, by: "asked".to_owned() }));
+        let once = RunTime::from_millis(1);
+        match (breaker, stage) {
+            (Breaker::UnappliedRevertFails, None)
+            | (Breaker::SecondRevertFails, Some(Stage::Reverted))
+            | (Breaker::HalfCannotBeReverted, Some(Stage::Half)) => return Err(wrong("refused")),
+            (Breaker::UnappliedRevertTellsHeld, None) | (Breaker::SecondRevertTellsAnother, Some(Stage::Reverted)) => {
+                return answer(Some((once, once)));
+            }
+            (Breaker::UnappliedRevertActs, None) | (Breaker::SecondRevertActs, Some(Stage::Reverted)) => {
+                self.secretly(&undo.action).await?;
+            }
+            (Breaker::RevertForgets, Some(Stage::Applied)) => {
+                // What it tells is right.
+                let reverted = self.inner.revert(undo).await?;
+                self.secretly(&undo.action).await?;
+                return Ok(Some(reverted));
+            }
+            (Breaker::RevertTellsNoHold, Some(Stage::Applied)) => {
+                self.inner.revert(undo).await?;
+                return answer(None);
+            }
+            (Breaker::HalfIsForgotten, Some(Stage::Half)) => return answer(None),
+            (Breaker::RevertTakesAll, Some(Stage::Applied)) => self.take_along(|_| true).await?,
+            (Breaker::RevertTakesItsKind, Some(Stage::Applied)) => {
+                self.take_along(|other| other.action.deed() == undo.action.deed()).await?;
+            }
+            (Breaker::RevertTakesItsPlace, Some(Stage::Applied)) => {
+                self.take_along(|other| other.action == undo.action).await?;
+            }
+            (Breaker::RevertTakesOtherKinds, Some(Stage::Applied)) => {
+                self.take_along(|other| other.action.deed() != undo.action.deed()).await?;
+            }
+            (_, _) => {}
+        }
+        Ok(None)
+    }
+
     /// Reverts others that are in force.
     async fn take_along(&self, chosen: impl Fn(&Undo) -> bool) -> Result<(), DeedError> {
         let records: Vec<(Undo, Stage)> = self.records.lock().unwrap().values().cloned().collect();
@@ -144,43 +190,10 @@ impl Platform for Broken {
 
     async fn revert(&self, undo: &Undo) -> Result<Reverted, DeedError> {
         let stage = self.stage(undo);
-        let now = || firedrill_core::time::RunTime::from_millis(1);
-        match (self.breaker, stage) {
-            (Some(Breaker::UnappliedRevertFails), None) => return Err(wrong("never applied")),
-            (Some(Breaker::UnappliedRevertTellsHeld), None) => {
-                return Ok(Reverted { held: Some((now(), now())), by: "asked".to_owned() });
-            }
-            (Some(Breaker::UnappliedRevertActs), None) => self.secretly(&undo.action).await?,
-            (Some(Breaker::RevertForgets), Some(Stage::Applied)) => {
-                // Another tag has nothing to undo, but what this one tells must be right.
-                let reverted = self.inner.revert(undo).await;
-                self.secretly(&undo.action).await?;
-                return reverted;
-            }
-            (Some(Breaker::RevertTellsNoHold), Some(Stage::Applied)) => {
-                self.inner.revert(undo).await?;
-                return Ok(Reverted { held: None, by: "asked".to_owned() });
-            }
-            (Some(Breaker::SecondRevertFails), Some(Stage::Reverted)) => return Err(wrong("reverted already")),
-            (Some(Breaker::SecondRevertTellsAnother), Some(Stage::Reverted)) => {
-                return Ok(Reverted { held: Some((now(), now())), by: "asked".to_owned() });
-            }
-            (Some(Breaker::SecondRevertActs), Some(Stage::Reverted)) => self.secretly(&undo.action).await?,
-            (Some(Breaker::HalfIsForgotten), Some(Stage::Half)) => {
-                return Ok(Reverted { held: None, by: "asked".to_owned() });
-            }
-            (Some(Breaker::HalfCannotBeReverted), Some(Stage::Half)) => return Err(wrong("half of it only")),
-            (Some(Breaker::RevertTakesAll), Some(Stage::Applied)) => self.take_along(|_| true).await?,
-            (Some(Breaker::RevertTakesItsKind), Some(Stage::Applied)) => {
-                self.take_along(|other| other.action.deed() == undo.action.deed()).await?;
-            }
-            (Some(Breaker::RevertTakesItsPlace), Some(Stage::Applied)) => {
-                self.take_along(|other| other.action == undo.action).await?;
-            }
-            (Some(Breaker::RevertTakesOtherKinds), Some(Stage::Applied)) => {
-                self.take_along(|other| other.action.deed() != undo.action.deed()).await?;
-            }
-            (Some(_) | None, _) => {}
+        if let Some(breaker) = self.breaker
+            && let Some(answer) = self.revert_wrongly(breaker, undo, stage).await?
+        {
+            return Ok(answer);
         }
         let reverted = self.inner.revert(undo).await?;
         // The half was in force by the simulation's books; by the promise it never was.

@@ -28,7 +28,8 @@ struct SimStand {
 #[async_trait]
 impl Stand for SimStand {
     fn platform(&self) -> Arc<dyn Platform> {
-        Arc::clone(&self.platform) as Arc<dyn Platform>
+        let platform: Arc<Broken> = Arc::clone(&self.platform);
+        platform
     }
 
     fn offers(&self, deed: Deed) -> Offer {
@@ -56,8 +57,8 @@ impl Stand for SimStand {
             view.nodes.iter().map(|node| format!("{} up {}", node.name, node.up)).collect();
         for node in &self.rig.nodes {
             let dialer = self.rig.platform.dialer();
-            let dialed = tokio::time::timeout(Duration::from_millis(100), dialer.dial(Vantage::Clients, node, PORT));
-            let answers = matches!(dialed.await, Ok(Ok(_)));
+            let asked = tokio::time::timeout(Duration::from_millis(100), dialer.dial(Vantage::Clients, node, PORT));
+            let answers = matches!(asked.await, Ok(Ok(_)));
             lines.insert(format!("{node} answers clients {answers}"));
         }
         Some(lines)

@@ -245,7 +245,8 @@ impl LabStand {
 #[async_trait]
 impl Stand for LabStand {
     fn platform(&self) -> Arc<dyn Platform> {
-        Arc::clone(&self.lab) as Arc<dyn Platform>
+        let lab: Arc<Lab> = Arc::clone(&self.lab);
+        lab
     }
 
     fn offers(&self, deed: Deed) -> Offer {
