@@ -32,14 +32,20 @@ impl Work for Freeze {
 
     fn apply(&self, scene: &mut Scene<'_>, undo: &Undo) -> Result<(Box<dyn Grip>, u64), Refusal> {
         let home = volume_of(scene.world, undo)?;
+        scene.world.claim(&claimed(undo), &undo.tag)?;
         let root = File::open(home).map_err(|error| Refusal::system("opening the volume", &error))?;
         volume::freeze(&root).map_err(|error| Refusal::system("freezing the volume", &error))?;
-        failpoint::at("freeze-after");
+        failpoint::within("freeze-after")?;
         in_force().insert(undo.tag.clone());
         Ok((Box::new(Frozen), clock::boottime_nanos()))
     }
 
     fn undo(&self, world: &World, undo: &Undo, _held: &[ProcessRef]) -> Result<(), Refusal> {
+        if world.unclaimed(&claimed(undo), &undo.tag).is_err() {
+            // Another action has frozen it, and that is still in force.
+            return Ok(());
+        }
+        world.give_back(&undo.tag);
         thaw(volume_of(world, undo)?)
     }
 
@@ -63,8 +69,15 @@ struct Frozen;
 impl Grip for Frozen {
     fn let_go(self: Box<Self>, world: &World, undo: &Undo, _held: &[ProcessRef]) -> Result<(), Refusal> {
         in_force().remove(&undo.tag);
+        world.give_back(&undo.tag);
         thaw(volume_of(world, undo)?)
     }
+}
+
+/// What only one action at a time can freeze.
+fn claimed(undo: &Undo) -> String {
+    let node = undo.action.nodes().first().map(ToString::to_string).unwrap_or_default();
+    format!("file system of {node}")
 }
 
 fn thaw(home: &Path) -> Result<(), Refusal> {

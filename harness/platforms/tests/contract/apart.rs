@@ -75,6 +75,7 @@ async fn begin(trial: &Trial<'_>, when: When) -> Result<Records, String> {
         Same::Refused(action, _) => Some((action, false)),
         Same::Early(..) | Same::No(_) => None,
     };
+    let never = trial.prepare(&case.action).await?;
     let mut prepared = Vec::new();
     let actions = [&stranger, &case.action, &case.elsewhere].into_iter().chain(second.map(|(action, _)| action));
     for action in actions.clone().filter(|_| early) {
@@ -101,6 +102,8 @@ async fn begin(trial: &Trial<'_>, when: When) -> Result<Records, String> {
             }
         }
     }
+    // One that was never applied has nothing to take back of those that are.
+    trial.revert(&never).await?;
     all_there(trial, applied.iter().collect()).await?;
     let mut applied = applied.into_iter();
     let mut next = || applied.next().ok_or("fewer were applied than there are");

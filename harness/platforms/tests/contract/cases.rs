@@ -110,6 +110,7 @@ macro_rules! for_every {
 pub(crate) fn deeds() -> Vec<Deed> {
     for_every!(Deed {
         Deed::CutLinks => Deed::CutLinks,
+        Deed::FreezeDisk => Deed::FreezeDisk,
         Deed::HarmDisk => Deed::HarmDisk,
         Deed::ImpairLinks => Deed::ImpairLinks,
         Deed::KillProcess => Deed::KillProcess,
@@ -141,6 +142,7 @@ pub(crate) fn all(place: &Place) -> Vec<Case> {
         Action::ShiftClock { .. } => clocks(place),
         Action::MisleadNames { .. } => lies(place),
         Action::HarmDisk { .. } => harms(place),
+        Action::FreezeDisk { .. } => freezes(place),
         Action::LosePower { .. } => power_losses(place),
     });
     let all: Vec<Case> = all.into_iter().flatten().collect();
@@ -155,7 +157,8 @@ pub(crate) fn stranger(case: &Case, place: &Place) -> Action {
     let third = place.nodes[2].clone();
     match case.action.deed() {
         Deed::CutLinks | Deed::ImpairLinks => Action::Pause { node: third, process: None },
-        Deed::HarmDisk
+        Deed::FreezeDisk
+        | Deed::HarmDisk
         | Deed::KillProcess
         | Deed::LosePower
         | Deed::MisleadNames
@@ -458,6 +461,18 @@ fn harms(place: &Place) -> Vec<Case> {
         }
     };
     ways.into_iter().map(case).collect()
+}
+
+fn freezes(place: &Place) -> Vec<Case> {
+    let freeze = |number: usize| Action::FreezeDisk { node: place.nodes[number].clone() };
+    vec![Case {
+        action: freeze(0),
+        elsewhere: freeze(1),
+        same: Same::Refused(freeze(0), "a file system is frozen or not"),
+        steps: Steps::Several(&["freeze-after"]),
+        after: After::Nothing,
+        seen: Seen::ByProbe("whether a file system is frozen can only be tried, which the probe does"),
+    }]
 }
 
 fn power_losses(place: &Place) -> Vec<Case> {

@@ -32,7 +32,7 @@ const GROUPS: [(&str, &[Deed]); 6] = [
     ("links", &[Deed::CutLinks, Deed::ImpairLinks]),
     ("processes", &[Deed::KillProcess, Deed::MisleadNames, Deed::OomProcess, Deed::PauseProcess]),
     ("disks", &[Deed::HarmDisk, Deed::LosePower]),
-    ("volumes", &[Deed::LosePower, Deed::ShiftClock]),
+    ("volumes", &[Deed::FreezeDisk, Deed::LosePower, Deed::ShiftClock]),
     ("processors", &[Deed::PressCpu, Deed::PressMemory, Deed::PressPids]),
     ("writers", &[Deed::PressFds, Deed::PressIo]),
 ];
