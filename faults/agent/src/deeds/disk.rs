@@ -4,6 +4,7 @@
 pub(super) mod look;
 mod rest;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::io::Read as _;
@@ -117,7 +118,8 @@ impl Work for Disk {
         let harm = harm(undo)?;
         let served = Served::of(scene.world, harm.node)?;
         if let DiskHarm::CorruptAtRest { .. } = harm.how {
-            rest::flip(&served, harm.target, &undo.saved)?;
+            let own = bytes(harm, undo, |byte| scene.world.claim(byte, &undo.tag).is_ok());
+            rest::flip(&served, harm.target, &own)?;
             return Ok((Box::new(Harming(None)), clock::boottime_nanos()));
         }
         let margin = u64::try_from(MARGIN.as_nanos()).unwrap_or(u64::MAX);
@@ -138,7 +140,10 @@ impl Work for Disk {
         let harm = harm(undo)?;
         let served = Served::of(world, harm.node)?;
         if let DiskHarm::CorruptAtRest { .. } = harm.how {
-            return rest::restore(&served, harm.target, &undo.saved);
+            // What another action has flipped, though this one was to flip it too, stays flipped.
+            let own = bytes(harm, undo, |byte| world.unclaimed(byte, &undo.tag).is_ok());
+            world.give_back(&undo.tag);
+            return rest::restore(&served, harm.target, &own);
         }
         // The connection went with whoever had it; a disk that is gone harms nothing.
         let gone = || match ask(served.socket, &Order::Count { tag: undo.tag.clone() }) {
@@ -157,6 +162,12 @@ impl Work for Disk {
         });
         looked.unwrap_or_else(|refusal| Effect { presence: Presence::Unknown, evidence: refusal.what })
     }
+}
+
+/// The bytes at rest that are chosen of those that an undo knows, each of which only one action at a time can have.
+fn bytes(harm: Harm<'_>, undo: &Undo, chosen: impl Fn(&str) -> bool) -> BTreeMap<String, String> {
+    let saved = undo.saved.iter().filter(|(byte, _)| chosen(&format!("{byte} of {}", harm.node)));
+    saved.map(|(byte, was)| (byte.clone(), was.clone())).collect()
 }
 
 /// The connection that keeps a harm in force; `None` where nothing has to.
