@@ -95,7 +95,7 @@ class Worker:
         panicking = False
         for line in self.process.stderr:
             panicking = (panicking or " panicked at " in line) and not line.startswith("stack backtrace")
-            if panicking and " firedrill-agent: " not in line and len(self.told) < 200:
+            if (panicking or line.startswith("LOG ")) and " firedrill-agent: " not in line and len(self.told) < 200:
                 self.told.append(line)
             if "SKIPPED" in line:
                 print(line.strip(), file=sys.stderr)

@@ -58,8 +58,12 @@ async fn try_one(
     Ok((node, http))
 }
 
+const REGISTERS: &str = "register/";
+/// The first key that is no register's.
+const REGISTERS_END: &str = "register0";
+
 fn register(key: u64) -> String {
-    format!("register/{key}")
+    format!("{REGISTERS}{key}")
 }
 
 impl EtcdClient {
@@ -77,6 +81,12 @@ impl EtcdClient {
             // Whatever etcd refuses with, it may have proposed the write before (a timeout, a change of leader).
             Ok(Err(why)) | Err(why) => self.lost(Outcome::info(why)),
         }
+    }
+
+    /// Removes all keys from one on and before another.
+    async fn forget(&mut self, from: &str, end: &str) -> Completion {
+        let body = json!({ "key": encoded(from), "range_end": encoded(end) });
+        self.write("/v3/kv/deleterange", &body, |_| Reply::Done).await
     }
 
     /// Reads keys. A read changes nothing, so a failed one certainly did not happen.
@@ -162,8 +172,9 @@ impl EtcdClient {
 impl Client for EtcdClient {
     async fn invoke(&mut self, op: &Op) -> Completion {
         match op {
-            // Nothing has to be made.
-            Op::CreateLedger | Op::CreateStore { .. } => self.done(Outcome::Ok(Reply::Done), None),
+            // Nothing has to be made; but a cluster that lives on may have what an earlier run wrote.
+            Op::CreateLedger => self.forget(LEDGER, LEDGER_END).await,
+            Op::CreateStore { .. } => self.forget(REGISTERS, REGISTERS_END).await,
             Op::Insert { row } => {
                 let body = gateway::put(&format!("{LEDGER}{row:020}"), "1");
                 self.write("/v3/kv/put", &body, |_| Reply::Done).await

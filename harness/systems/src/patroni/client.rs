@@ -14,7 +14,8 @@ use tokio_postgres::types::{PgLsn, Type};
 use super::session::{Failure, Session};
 use super::transactions::{self, Isolation, Writes};
 
-const CREATE: &str = "CREATE TABLE IF NOT EXISTS firedrill_ledger (row bigint PRIMARY KEY)";
+/// Also empties it: a cluster that lives on may have it from an earlier run, whose rows are not this one's.
+const CREATE: &str = "CREATE TABLE IF NOT EXISTS firedrill_ledger (row bigint PRIMARY KEY); TRUNCATE firedrill_ledger";
 const INSERT: &str = "INSERT INTO firedrill_ledger (row) VALUES ($1) \
      RETURNING pg_walfile_name(pg_current_wal_insert_lsn()), pg_current_wal_insert_lsn()";
 const SCAN: &str = "SELECT ledger.row FROM firedrill_ledger AS ledger ORDER BY 1";

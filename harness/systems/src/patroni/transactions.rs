@@ -58,6 +58,7 @@ pub(super) fn create(accounts: u64, balance: u64) -> String {
         "CREATE TABLE IF NOT EXISTS firedrill_lists (key bigint PRIMARY KEY, list bigint[] NOT NULL);
          CREATE TABLE IF NOT EXISTS firedrill_registers (key bigint PRIMARY KEY, value bigint NOT NULL);
          CREATE TABLE IF NOT EXISTS firedrill_accounts (account bigint PRIMARY KEY, balance bigint NOT NULL);
+         TRUNCATE firedrill_lists, firedrill_registers, firedrill_accounts;
          INSERT INTO firedrill_accounts SELECT account, {balance} FROM generate_series(0, {accounts} - 1) AS account
              ON CONFLICT DO NOTHING"
     )

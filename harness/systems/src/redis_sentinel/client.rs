@@ -13,6 +13,8 @@ use super::{MASTER, PORT, SENTINEL_PORT};
 use crate::route;
 
 /// The set with the rows of the ledger.
+/// Removes whatever is ours.
+const FORGET: &str = "for _, key in ipairs(redis.call('KEYS', 'firedrill:*')) do redis.call('DEL', key) end return 1";
 const LEDGER: &str = "firedrill:ledger";
 /// Sets a key if it holds what is expected.
 const COMPARE: &str =
@@ -125,8 +127,8 @@ impl RedisClient {
 impl Client for RedisClient {
     async fn invoke(&mut self, op: &Op) -> Completion {
         match op {
-            // Nothing has to be made.
-            Op::CreateLedger | Op::CreateStore { .. } => self.done(Outcome::Ok(Reply::Done), true),
+            // Nothing has to be made; but servers that live on may have what an earlier run wrote.
+            Op::CreateLedger | Op::CreateStore { .. } => self.write(&["EVAL", FORGET, "0"], |_| Reply::Done).await,
             Op::Insert { row } => self.write(&["SADD", LEDGER, &row.to_string()], |_| Reply::Done).await,
             Op::Scan => {
                 let rows = |said: &Said| {

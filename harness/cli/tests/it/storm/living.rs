@@ -246,6 +246,19 @@ impl Living {
         }
     }
 
+    /// What the servers have said last, before it is gone.
+    #[expect(clippy::print_stderr, reason = "a storm that breaks says what it can")]
+    fn tell_logs(&self) {
+        let logs = self.state().join("up").join(&self.id).join("nodes");
+        for file in ["n1", "n2", "n3"].iter().flat_map(|node| fs::read_dir(logs.join(node))).flatten().flatten() {
+            let text = fs::read_to_string(file.path()).unwrap_or_default();
+            for line in text.lines().rev().take(5) {
+                let line: String = line.chars().take(300).collect();
+                eprintln!("LOG {}: {line}", file.path().display());
+            }
+        }
+    }
+
     /// One run at a time uses a cluster, and only one that finds there what it needs.
     fn refuses_others(&self) {
         let files = [("quiet.toml", "another run uses it"), ("etcd.toml", "its nodes have no such limits")];
@@ -305,6 +318,9 @@ impl Living {
 
 impl Drop for Living {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.tell_logs();
+        }
         if !self.down {
             let down = firedrill_in(&self.state(), &["down", "--all"]);
             assert!(down.code == 0 || std::thread::panicking(), "{}{}", down.stdout, down.stderr);
