@@ -11,6 +11,7 @@ use std::time::Duration;
 use firedrill_core::cluster::NodeName;
 use firedrill_core::system::{NODE_HOME, TemplateEnd, Unit};
 use firedrill_core::time::{Clock, RunTime};
+use firedrill_sys::process::{self, Process};
 use firedrill_sys::spawn::{RunAs, Spawn};
 use firedrill_sys::{children, namespaces, sockets};
 
@@ -94,8 +95,11 @@ impl Units {
                 supervised.state = State::Waiting(now);
                 supervised.asked = false;
             }
-            // Still on its way to the end that it was asked for.
-            supervised.again |= chosen && supervised.asked && matches!(supervised.state, State::Up(_));
+            // Still on its way to its end: the one that it was asked for, or a kill. Whoever killed it sees that its main
+            // thread has ended, and asks for it again; init is told of its end only when its last thread has.
+            let ending = |pid: i32| Process::read(pid).is_none_or(|process| process.state == process::State::Ended);
+            let may_end = |state: State| matches!(state, State::Up(pid) if supervised.asked || ending(pid));
+            supervised.again |= chosen && may_end(supervised.state);
         }
     }
 
