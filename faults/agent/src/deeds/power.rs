@@ -51,6 +51,8 @@ impl Work for Power {
         let volumes: Vec<Volume> = nodes.iter().map(|node| Volume::of(scene.world, node)).collect::<Result<_, _>>()?;
         let mut roots = Vec::new();
         for volume in &volumes {
+            // On a frozen one the first mark would wait for good, and this agent with it.
+            volume.thaw().map_err(|error| volume.refusal("thaw", &error))?;
             volume.write_synced(&undo.tag).map_err(|error| volume.refusal("write to", &error))?;
             if volume.image.is_some() {
                 roots.push(File::open(&volume.home).map_err(|error| volume.refusal("open", &error))?);
