@@ -12,6 +12,7 @@ pub mod frames;
 pub mod identity;
 pub mod ip;
 pub mod launch;
+pub mod links;
 pub mod loops;
 pub mod mapped;
 pub mod mounts;

@@ -16,12 +16,16 @@ use nix::sys::utsname::uname;
 
 use self::message::Body;
 
-mod message;
+pub(crate) mod message;
 
 /// How long the kernel may take to answer, in seconds; it answers in microseconds.
 const PATIENCE: i64 = 5;
 /// The largest answer read at once: the kernel fills dumps up to 32 KiB.
 const BUFFER: usize = 64 << 10;
+/// `NFPROTO_UNSPEC`.
+const EVERY_FAMILY: u8 = 0;
+/// Families by number (`linux/netfilter.h`), as `nft` names them.
+const FAMILIES: [(u8, &str); 6] = [(1, "inet"), (2, "ip"), (3, "arp"), (5, "netdev"), (7, "bridge"), (10, "ip6")];
 /// Answers read for one request, at most.
 const ANSWERS: usize = 10_000;
 
@@ -102,8 +106,17 @@ pub fn delete_table(name: &str) -> io::Result<()> {
 
 /// Names of the tables of family `bridge` in this network namespace that begin with `prefix`, sorted.
 pub fn tables(prefix: &str) -> io::Result<Vec<String>> {
-    let mut names = Socket::open()?.dump(&Body::list_tables())?;
+    let mut names: Vec<String> = Socket::open()?.dump(message::BRIDGE)?.into_iter().map(|(_, name)| name).collect();
     names.retain(|name| name.starts_with(prefix));
+    names.sort();
+    Ok(names)
+}
+
+/// The tables of all families in this network namespace, as `nft` names them: `bridge fd-a-1`, sorted.
+pub fn all_tables() -> io::Result<Vec<String>> {
+    let family = |number: u8| FAMILIES.iter().find(|(known, _)| *known == number).map_or("unknown", |(_, name)| name);
+    let found = Socket::open()?.dump(EVERY_FAMILY)?;
+    let mut names: Vec<String> = found.iter().map(|(number, name)| format!("{} {name}", family(*number))).collect();
     names.sort();
     Ok(names)
 }
@@ -156,9 +169,9 @@ impl Socket {
         Err(io::Error::new(io::ErrorKind::InvalidData, "the kernel answers without end"))
     }
 
-    /// Asks for a list of tables and reads it to its end.
-    fn dump(&mut self, body: &Body) -> io::Result<Vec<String>> {
-        let request = message::single(body, self.sequence);
+    /// Asks for a list of the tables of a family and reads it to its end: family and name of each.
+    fn dump(&mut self, family: u8) -> io::Result<Vec<(u8, String)>> {
+        let request = message::single(&Body::list_tables(), family, self.sequence);
         send(self.fd.as_raw_fd(), &request, MsgFlags::empty())?;
         let mut names = Vec::new();
         for _ in 0..ANSWERS {
@@ -170,7 +183,7 @@ impl Socket {
                 if answer.is_done() {
                     return Ok(names);
                 }
-                names.extend(answer.table_name());
+                names.extend(answer.table().filter(|(of, _)| family == EVERY_FAMILY || *of == family));
             }
         }
         Err(io::Error::new(io::ErrorKind::InvalidData, "the kernel lists without end"))

@@ -10,6 +10,7 @@ pub mod event;
 pub mod fault;
 pub mod harm;
 pub mod history;
+pub mod inventory;
 pub mod platform;
 pub mod record;
 pub mod scenario;

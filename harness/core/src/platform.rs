@@ -1,6 +1,5 @@
 //! What a platform is: where nodes live, how they are reached, and how actions are done to them.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -15,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::action::{Action, Applied, Deed, Effect, Reverted, Undo};
 use crate::cluster::NodeName;
 use crate::fault::Needs;
+pub use crate::inventory::{Inventory, Item};
 use crate::seed::Seed;
 use crate::system::{LabRecipe, SimRecipe};
 use crate::time::Clock;
@@ -197,14 +197,7 @@ pub enum Started {
     Plain,
 }
 
-/// Everything a fault or a lab could leave behind, by kind (`nft`, `process-stopped`, `mount`…) and name.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub struct Inventory {
-    /// Kind, then the names found, sorted.
-    pub items: BTreeMap<String, Vec<String>>,
-}
-
-/// Something left behind, and the command that removes it.
+/// Something left behind, changed or lost, and the command that undoes that.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub struct Residue {
     /// What: `nft table fd-1a2b-3 in the switch`.

@@ -25,7 +25,7 @@ const APPEND: u16 = 0x800;
 const NESTED: u16 = 0x8000;
 
 /// `NFPROTO_BRIDGE`.
-const BRIDGE: u8 = 7;
+pub(crate) const BRIDGE: u8 = 7;
 /// `NFT_TABLE_F_OWNER`.
 const OWNER: u32 = 2;
 /// `NF_BR_FORWARD`.
@@ -137,8 +137,8 @@ pub(crate) fn batch(bodies: &[Body], first: u32) -> (Vec<u8>, u32) {
 }
 
 /// One message on its own.
-pub(crate) fn single(body: &Body, sequence: u32) -> Vec<u8> {
-    encode(SUBSYSTEM << 8 | body.kind, body.flags, sequence, BRIDGE, 0, &body.attributes)
+pub(crate) fn single(body: &Body, family: u8, sequence: u32) -> Vec<u8> {
+    encode(SUBSYSTEM << 8 | body.kind, body.flags, sequence, family, 0, &body.attributes)
 }
 
 fn encode(kind: u16, flags: u16, sequence: u32, family: u8, resource: u16, attributes: &[u8]) -> Vec<u8> {
@@ -242,30 +242,39 @@ impl Answer<'_> {
         self.kind == NLMSG_DONE
     }
 
-    /// For a table of family `bridge`: its name.
-    pub(crate) fn table_name(&self) -> Option<String> {
-        if self.kind != SUBSYSTEM << 8 | NEW_TABLE || self.payload.first() != Some(&BRIDGE) {
+    /// Of what kind it is, and what is in it after its header.
+    pub(crate) fn content(&self) -> (u16, &[u8]) {
+        (self.kind, self.payload)
+    }
+
+    /// For a table: its family and its name.
+    pub(crate) fn table(&self) -> Option<(u8, String)> {
+        if self.kind != SUBSYSTEM << 8 | NEW_TABLE {
             return None;
         }
-        let mut rest = self.payload.get(FAMILY_HEADER..)?;
-        while let (Some(length), Some(kind)) = (u16_at(rest, 0), u16_at(rest, 2)) {
-            let length = usize::from(length);
-            let value = rest.get(4..length)?;
-            if kind & !NESTED == 1 {
-                let name = value.split(|byte| *byte == 0).next()?;
-                return String::from_utf8(name.to_vec()).ok();
-            }
-            rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
-        }
-        None
+        let name = attributes(self.payload.get(FAMILY_HEADER..)?).into_iter().find(|(kind, _)| *kind == 1)?.1;
+        let name = name.split(|byte| *byte == 0).next()?;
+        Some((*self.payload.first()?, String::from_utf8(name.to_vec()).ok()?))
     }
 }
 
-fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+/// The attributes in a message, by number; what is cut off is left out.
+pub(crate) fn attributes(mut bytes: &[u8]) -> Vec<(u16, &[u8])> {
+    let mut found = Vec::new();
+    while let (Some(length), Some(kind)) = (u16_at(bytes, 0), u16_at(bytes, 2)) {
+        let length = usize::from(length);
+        let Some(value) = bytes.get(4..length) else { break };
+        found.push((kind & !NESTED, value));
+        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
+    }
+    found
+}
+
+pub(crate) fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
 }
 
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+pub(crate) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
 }
 
@@ -282,9 +291,9 @@ mod tests {
 
     #[test]
     fn cut_off_answers_are_left_out() {
-        let whole = single(&Body::table("fd-a", true), 7);
+        let whole = single(&Body::table("fd-a", true), BRIDGE, 7);
         assert_eq!(answers(&whole).len(), 1);
-        assert_eq!(answers(&whole)[0].table_name().as_deref(), Some("fd-a"));
+        assert_eq!(answers(&whole)[0].table(), Some((BRIDGE, "fd-a".to_owned())));
         assert!(answers(&whole[..whole.len() - 1]).is_empty());
         assert!(answers(&[0; 64]).is_empty());
     }
