@@ -4,7 +4,7 @@
 
 mod by_hand;
 mod orphans;
-mod tagged;
+pub(crate) mod tagged;
 
 use std::fs::File;
 use std::io::{self, Write as _};

@@ -12,6 +12,7 @@ pub mod heal;
 pub mod hog;
 pub mod holder;
 pub mod input;
+pub mod inventory;
 pub mod journal;
 pub mod leftovers;
 pub mod log;

@@ -11,17 +11,17 @@ use std::time::Duration;
 
 use firedrill_core::action::Undo;
 use firedrill_core::cluster::NodeName;
-use firedrill_core::platform::Inventory;
-use firedrill_sys::process::{self, EndSignals, State};
-use firedrill_sys::{clock, nft};
+use firedrill_sys::clock;
+use firedrill_sys::process::{self, EndSignals};
 
 use crate::deeds::{self, cut};
 use crate::ends::Ends;
 use crate::holder::{Done, Holder, Rest};
+use crate::inventory;
 use crate::input::{Input, read_lines, read_request, wrong_version};
 use crate::log::say;
 use crate::output::Output;
-use crate::protocol::{Answer, Ask, By, Config, MAX_LINE, Notice, Refusal, RefusalKind, Request, TAG, VERSION};
+use crate::protocol::{Answer, Ask, By, Config, MAX_LINE, Notice, Refusal, RefusalKind, Request, VERSION};
 use crate::starter;
 use crate::world::World;
 
@@ -203,7 +203,7 @@ impl Server {
                 None => return,
             },
             (Ask::Inventory, Some(stage)) => {
-                inventory(&stage.holder.world).map_or_else(Answer::Refused, Answer::Inventory)
+                inventory::take(&stage.holder.world).map_or_else(Answer::Refused, Answer::Inventory)
             }
             (Ask::Bye, Some(_)) => return self.end(By::Asked, Some(id)),
         };
@@ -352,23 +352,4 @@ impl Stage {
         });
         spawned.err().map(|error| Answer::Refused(Refusal::system("a thread to probe with", &error)))
     }
-}
-
-/// Tables of ours, and stopped processes.
-fn inventory(world: &World) -> Result<Inventory, Refusal> {
-    let mut inventory = Inventory::default();
-    let tables = nft::tables(TAG).map_err(|error| Refusal::system("listing nft tables", &error))?;
-    inventory.items.insert("nft".to_owned(), tables.into_iter().map(|name| format!("bridge {name}")).collect());
-    let mut stopped = Vec::new();
-    for node in &world.config.nodes {
-        let found = world.processes(&node.name, None)?;
-        let found = found.iter().filter(|process| matches!(process.state, State::Stopped | State::Held));
-        stopped.extend(found.map(|process| format!("{} {} ({})", node.name, process.name, process.pid)));
-    }
-    stopped.sort();
-    inventory.items.insert("clock".to_owned(), deeds::clock::changed(world));
-    inventory.items.insert("name-server".to_owned(), deeds::names::in_force(world));
-    inventory.items.insert("process-limits".to_owned(), deeds::press::held_to(world));
-    inventory.items.insert("process-stopped".to_owned(), stopped);
-    Ok(inventory)
 }

@@ -111,6 +111,11 @@ impl World {
         found.ok_or_else(|| Refusal::new(RefusalKind::NoTarget, format!("there is no node {name} here")))
     }
 
+    /// The node whose network namespace it is.
+    pub fn node_in(&self, netns: NetnsId) -> Option<&NodeName> {
+        self.netns.iter().find(|(_, of)| **of == netns).map(|(node, _)| node)
+    }
+
     /// The living processes of a node, or those of a name, parents first. Hogs are none of its servers.
     pub fn processes(&self, node: &NodeName, name: Option<&ProcessName>) -> Result<Vec<Process>, Refusal> {
         let mut found = self.everybody(node)?;

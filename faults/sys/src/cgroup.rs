@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use self::group::{Group, Memory};
+pub use self::group::{Group, Knob, Memory};
 use crate::programs::may_write;
 use crate::ready::until;
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use nix::poll::{PollTimeout, poll};
+use nix::sys::time::TimeValLike as _;
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::{SysconfVar, sysconf};
 
@@ -19,9 +20,20 @@ pub fn processor_time() -> Duration {
 
 /// `CLOCK_BOOTTIME` in clock ticks, as `/proc/PID/stat` gives the start of a process (field 22, rounded down).
 pub fn boottime_ticks() -> u64 {
+    boottime_nanos() / (1_000_000_000 / ticks())
+}
+
+/// Clock ticks in a second.
+pub fn ticks() -> u64 {
     let per_second =
         sysconf(SysconfVar::CLK_TCK).ok().flatten().and_then(|ticks| u64::try_from(ticks).ok()).unwrap_or(100);
-    boottime_nanos() / (1_000_000_000 / per_second.clamp(1, 1_000_000_000))
+    per_second.clamp(1, 1_000_000_000)
+}
+
+/// How far the machine's wall clock is ahead of `CLOCK_BOOTTIME`, which nobody can set, in nanoseconds.
+pub fn wall_offset_nanos() -> i128 {
+    let nanos = |clock: ClockId| clock_gettime(clock).map_or(0, |now| i128::from(now.num_nanoseconds()));
+    nanos(ClockId::CLOCK_REALTIME) - nanos(ClockId::CLOCK_BOOTTIME)
 }
 
 /// Looks every `interval` (whole milliseconds) until `look` returns something, for at most `limit`; `None` after that.

@@ -69,6 +69,53 @@ fn source_in(line: &str, at: &Path) -> Option<String> {
     found.then(|| origin.split(' ').nth(1).map(ToOwned::to_owned))?
 }
 
+/// A mount, as `proc_pid_mountinfo(5)` has it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Mounted {
+    /// Device number, `254:0`: the file system.
+    pub device: String,
+    /// What of the file system is mounted: `/`, or the path of a bind mount; `net:[4026532281]` of a namespace.
+    pub root: String,
+    /// Where.
+    pub at: String,
+    /// Whether it may be written to: the mount, and its file system.
+    pub writable: bool,
+    /// The group of mounts that mount and unmount together with what is below it, if it is in one.
+    pub peers: Option<String>,
+    /// Kind of file system.
+    pub kind: String,
+    /// Source.
+    pub source: String,
+    /// Options of the file system.
+    pub options: String,
+}
+
+/// The mounts in the text of a `mountinfo`, in its order: of several at one place the last is seen.
+pub fn parse(text: &str) -> Vec<Mounted> {
+    text.lines().filter_map(parse_line).collect()
+}
+
+/// `36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue`
+fn parse_line(line: &str) -> Option<Mounted> {
+    let (place, origin) = line.split_once(" - ")?;
+    let fields: Vec<&str> = place.split(' ').collect();
+    let mut origin = origin.split(' ');
+    let (kind, source, options) = (origin.next()?, origin.next()?, origin.next()?);
+    let writable = |options: &str| options.split(',').any(|option| option == "rw");
+    // Blanks and the like are written as octal numbers.
+    let plain = |text: &str| text.replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\");
+    Some(Mounted {
+        device: (*fields.get(2)?).to_owned(),
+        root: plain(fields.get(3)?),
+        at: plain(fields.get(4)?),
+        writable: writable(fields.get(5)?) && writable(options),
+        peers: fields.iter().skip(6).find_map(|field| field.strip_prefix("shared:")).map(ToOwned::to_owned),
+        kind: kind.to_owned(),
+        source: plain(source),
+        options: options.to_owned(),
+    })
+}
+
 /// The device through which a process serves a file system (`fuse(4)`), opened.
 pub fn fuse_device() -> io::Result<File> {
     File::options().read(true).write(true).open("/dev/fuse")
@@ -88,6 +135,16 @@ pub fn fuse(device: &File, at: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_are_taken_apart() {
+        let line = "36 35 98:0 /a\\040b /mnt rw,noatime master:1 shared:2 - ext3 /dev/root ro,errors=continue";
+        let found = &parse(line)[0];
+        assert_eq!([&found.device, &found.root, &found.at, &found.kind], ["98:0", "/a b", "/mnt", "ext3"]);
+        assert_eq!((found.writable, found.peers.as_deref()), (false, Some("2")));
+        assert_eq!(parse("36 35 98:0 / /mnt rw,noatime - tmpfs x rw")[0].peers, None);
+        assert!(parse("nothing of the kind").is_empty());
+    }
 
     #[test]
     fn the_source_is_after_the_dash() {

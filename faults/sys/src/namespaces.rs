@@ -74,6 +74,21 @@ pub fn inside<T>(namespace: impl AsFd, home: impl AsFd, work: impl FnOnce() -> i
     done
 }
 
+/// Does `work` on a thread of its own, in the mount or network namespace that a file is: the process stays where it is, and is
+/// not taken for one that lives there.
+pub fn visit<T: Send>(namespace: &Path, kind: Kind, work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+    let there = File::open(namespace)?;
+    let enter = move || {
+        if kind == Kind::Mount {
+            // The kernel moves no thread to other mounts that shares its working directory with others.
+            nix::sched::unshare(CloneFlags::CLONE_FS)?;
+        }
+        setns(there.as_fd(), kind.flag())?;
+        work()
+    };
+    std::thread::scope(|scope| scope.spawn(enter).join().unwrap_or_else(|_| Err(io::Error::other("a thread panicked"))))
+}
+
 /// Maps one user and one group of the parent namespace into the user namespace the caller has just made.
 pub fn map_own_user(inside: (u32, u32), outside: (u32, u32)) -> io::Result<()> {
     // A kernel from before 3.19 has no such file; without it the group map would be refused (user_namespaces(7)).

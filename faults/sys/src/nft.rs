@@ -3,9 +3,11 @@
 //!
 //! Message formats: `linux/netfilter/nf_tables.h`, `linux/netfilter/nfnetlink.h`. A batch is all or nothing.
 
+use std::fs;
 use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
 
 use nix::sys::socket::sockopt::ReceiveTimeout;
 use nix::sys::socket::{
@@ -14,7 +16,7 @@ use nix::sys::socket::{
 use nix::sys::time::{TimeVal, TimeValLike};
 use nix::sys::utsname::uname;
 
-use self::message::Body;
+use self::message::{Body, Listed};
 
 pub(crate) mod message;
 
@@ -106,19 +108,48 @@ pub fn delete_table(name: &str) -> io::Result<()> {
 
 /// Names of the tables of family `bridge` in this network namespace that begin with `prefix`, sorted.
 pub fn tables(prefix: &str) -> io::Result<Vec<String>> {
-    let mut names: Vec<String> = Socket::open()?.dump(message::BRIDGE)?.into_iter().map(|(_, name)| name).collect();
+    let mut names: Vec<String> = Socket::open()?.dump(message::BRIDGE)?.into_iter().map(|table| table.name).collect();
     names.retain(|name| name.starts_with(prefix));
     names.sort();
     Ok(names)
 }
 
-/// The tables of all families in this network namespace, as `nft` names them: `bridge fd-a-1`, sorted.
-pub fn all_tables() -> io::Result<Vec<String>> {
+/// A table of any family.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Table {
+    /// As `nft` names it: `bridge fd-a-1`.
+    pub name: String,
+    /// The process whose socket it goes with, if there is such a socket: only that one may delete it. 0 when it is not seen.
+    pub owner: Option<i32>,
+}
+
+/// The tables of all families in this network namespace, sorted.
+pub fn all_tables() -> io::Result<Vec<Table>> {
     let family = |number: u8| FAMILIES.iter().find(|(known, _)| *known == number).map_or("unknown", |(_, name)| name);
     let found = Socket::open()?.dump(EVERY_FAMILY)?;
-    let mut names: Vec<String> = found.iter().map(|(number, name)| format!("{} {name}", family(*number))).collect();
-    names.sort();
-    Ok(names)
+    let table = |listed: &Listed| Table {
+        name: format!("{} {}", family(listed.family), listed.name),
+        owner: listed.owner.map(|port| owner(port).unwrap_or(0)),
+    };
+    let mut tables: Vec<Table> = found.iter().map(table).collect();
+    tables.sort();
+    Ok(tables)
+}
+
+/// The process with the netlink socket of that port, in this network namespace (`NETLINK_NETFILTER` is protocol 12).
+fn owner(port: u32) -> Option<i32> {
+    let text = fs::read_to_string("/proc/thread-self/net/netlink").ok()?;
+    let inode = text.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        let is_it = fields.get(1) == Some(&"12") && fields.get(2)?.parse() == Ok(port);
+        is_it.then(|| fields.last().copied()).flatten()
+    })?;
+    let socket = format!("socket:[{inode}]");
+    let has_it = |pid: &i32| {
+        let open = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+        open.into_iter().any(|entry| fs::read_link(entry.path()).is_ok_and(|link| *link == *Path::new(&socket)))
+    };
+    crate::children::all().ok()?.into_iter().map(|(pid, _)| pid).find(has_it)
 }
 
 /// A netlink socket to nftables.
@@ -169,8 +200,8 @@ impl Socket {
         Err(io::Error::new(io::ErrorKind::InvalidData, "the kernel answers without end"))
     }
 
-    /// Asks for a list of the tables of a family and reads it to its end: family and name of each.
-    fn dump(&mut self, family: u8) -> io::Result<Vec<(u8, String)>> {
+    /// Asks for a list of the tables of a family and reads it to its end.
+    fn dump(&mut self, family: u8) -> io::Result<Vec<Listed>> {
         let request = message::single(&Body::list_tables(), family, self.sequence);
         send(self.fd.as_raw_fd(), &request, MsgFlags::empty())?;
         let mut names = Vec::new();
@@ -183,7 +214,7 @@ impl Socket {
                 if answer.is_done() {
                     return Ok(names);
                 }
-                names.extend(answer.table().filter(|(of, _)| family == EVERY_FAMILY || *of == family));
+                names.extend(answer.table().filter(|table| family == EVERY_FAMILY || table.family == family));
             }
         }
         Err(io::Error::new(io::ErrorKind::InvalidData, "the kernel lists without end"))

@@ -89,6 +89,40 @@ fn parse_limit(text: &str) -> Option<FileLimit> {
     Some(FileLimit { soft: numbers.next()??, hard: numbers.next()?? })
 }
 
+/// The limits in `/proc/PID/limits`, as the options of `prlimit(1)` are called.
+const LIMITS: [(&str, &str); 16] = [
+    ("Max cpu time", "cpu"),
+    ("Max file size", "fsize"),
+    ("Max data size", "data"),
+    ("Max stack size", "stack"),
+    ("Max core file size", "core"),
+    ("Max resident set", "rss"),
+    ("Max processes", "nproc"),
+    ("Max open files", "nofile"),
+    ("Max locked memory", "memlock"),
+    ("Max address space", "as"),
+    ("Max file locks", "locks"),
+    ("Max pending signals", "sigpending"),
+    ("Max msgqueue size", "msgqueue"),
+    ("Max nice priority", "nice"),
+    ("Max realtime priority", "rtprio"),
+    ("Max realtime timeout", "rttime"),
+];
+
+/// All limits of a process, as `prlimit(1)` takes them: `nofile`, `1024:4096`. None of a process that is gone.
+pub fn limits(pid: i32) -> Vec<(&'static str, String)> {
+    all_limits(&fs::read_to_string(format!("/proc/{pid}/limits")).unwrap_or_default())
+}
+
+fn all_limits(text: &str) -> Vec<(&'static str, String)> {
+    let of_line = |line: &str| {
+        let (name, option) = LIMITS.iter().find(|(name, _)| line.starts_with(name))?;
+        let mut values = line.get(name.len()..)?.split_ascii_whitespace();
+        Some((*option, format!("{}:{}", values.next()?, values.next()?)))
+    };
+    text.lines().filter_map(of_line).collect()
+}
+
 /// How many file descriptors a process has open.
 pub fn open_files(pid: i32) -> io::Result<u64> {
     let count = fs::read_dir(format!("/proc/{pid}/fd"))?.count();
@@ -135,6 +169,8 @@ mod tests {
                     Max open files            1024                 unlimited            files     \n";
         assert_eq!(parse_limit(text), Some(FileLimit { soft: 1024, hard: u64::MAX }));
         assert_eq!(parse_limit("Max processes 1 2"), None);
+        assert_eq!(all_limits(text), [("nofile", "1024:unlimited".to_owned())]);
+        assert_eq!(limits(nix::unistd::Pid::this().as_raw()).len(), LIMITS.len());
     }
 
     #[test]

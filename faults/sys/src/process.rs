@@ -267,6 +267,13 @@ pub fn peer(stream: &UnixStream) -> io::Result<i32> {
     Ok(getsockopt(stream, PeerCredentials)?.pid())
 }
 
+/// Who holds a process as a debugger does; `None` if nobody.
+pub fn tracer(pid: i32) -> Option<i32> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let tracer = text.lines().find_map(|line| line.strip_prefix("TracerPid:"))?.trim().parse().ok()?;
+    (tracer != 0).then_some(tracer)
+}
+
 /// Whether a process was killed and has not ended yet, or is gone: one that waits for something uninterruptibly may be
 /// so for as long as it waits. Process 0 is not known to.
 pub fn is_dying(pid: i32) -> bool {

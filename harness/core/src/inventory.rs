@@ -56,12 +56,14 @@ impl Inventory {
         }
     }
 
-    /// Puts words before every command, so that it is run in the place where the items were found.
+    /// Puts words before every command, so that it is run in the place where the items were found; but for our own, which
+    /// find the place by themselves.
     #[must_use]
     pub fn reached_by(mut self, prefix: &str) -> Self {
         let items = self.items.values_mut().flat_map(BTreeMap::values_mut).flatten();
         let commands = items.flat_map(|item| [&mut item.reset, &mut item.remake, &mut item.remove]);
-        commands.filter(|command| !command.is_empty()).for_each(|command| command.insert_str(0, prefix));
+        let there = commands.filter(|command| !command.is_empty() && !command.starts_with("firedrill "));
+        there.for_each(|command| command.insert_str(0, prefix));
         self
     }
 

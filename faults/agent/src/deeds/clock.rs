@@ -68,22 +68,6 @@ pub const NO_OFFSET: &str = ".faketimerc";
 /// What the links are called in an undo.
 const CREATES: &str = "clock ";
 
-/// The clocks that are changed, or whose links are left, for the inventory: `n1 postgres`.
-pub fn changed(world: &World) -> Vec<String> {
-    let mut found = Vec::new();
-    for site in &world.config.nodes {
-        let folders = site.ground.clock.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten().flatten();
-        for folder in folders.map(|entry| entry.path()) {
-            if fs::symlink_metadata(folder.join(OFFSET)).is_ok() {
-                let process = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                found.push(format!("{} {process}", site.name));
-            }
-        }
-    }
-    found.sort();
-    found
-}
-
 /// The link of a tag, beside the file, so that the file says whose it is.
 fn tagged(file: &Path, tag: &str) -> PathBuf {
     file.with_file_name(tag)

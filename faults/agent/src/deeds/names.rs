@@ -53,17 +53,22 @@ fn socket(world: &World) -> Result<&Path, Refusal> {
     world.config.resolver.as_deref().ok_or_else(|| Refusal::new(RefusalKind::NotOffered, what))
 }
 
-/// The lies in force, for the inventory. A name server that is gone tells none.
-pub fn in_force(world: &World) -> Vec<String> {
-    world.config.resolver.as_deref().map(tags).and_then(Result::ok).unwrap_or_default()
+/// What is in force, by tag, and the process that holds each; nothing where no name server can be reached.
+pub fn in_force(world: &World) -> io::Result<Vec<(String, i32)>> {
+    match world.config.resolver.as_deref().map(held) {
+        // One that has ended tells no lies, and its end is an incident.
+        Some(Err(error)) if is_gone(&error) => Ok(Vec::new()),
+        Some(answered) => answered,
+        None => Ok(Vec::new()),
+    }
 }
 
-fn tags(socket: &Path) -> io::Result<Vec<String>> {
+fn held(socket: &Path) -> io::Result<Vec<(String, i32)>> {
     let reply = ask(socket, &Order::List)?.1;
-    let Reply::Listed { tags } = reply else {
+    let Reply::Listed { held } = reply else {
         return Err(io::Error::other(format!("the name server answered {reply:?}")));
     };
-    Ok(tags)
+    Ok(held)
 }
 
 impl Work for Mislead {
@@ -108,8 +113,8 @@ impl Work for Mislead {
     /// The connection went with whoever had it; what is left to do is to see that the name server has noticed.
     fn undo(&self, world: &World, undo: &Undo, _held: &[ProcessRef]) -> Result<(), Refusal> {
         let Some(socket) = world.config.resolver.as_deref() else { return Ok(()) };
-        let is_over = || match tags(socket) {
-            Ok(tags) => (!tags.contains(&undo.tag)).then_some(()),
+        let is_over = || match held(socket) {
+            Ok(held) => held.iter().all(|(tag, _)| *tag != undo.tag).then_some(()),
             // A name server that is gone misleads nobody.
             Err(error) => is_gone(&error).then_some(()),
         };

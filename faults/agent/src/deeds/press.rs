@@ -2,7 +2,6 @@
 
 mod probe;
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use firedrill_core::action::{Action, Effect, Presence, ProcessRef, Undo};
@@ -10,7 +9,7 @@ use firedrill_core::cluster::NodeName;
 use firedrill_core::harm::Pressure;
 use firedrill_core::units::Bytes;
 use firedrill_sys::cgroup::Group;
-use firedrill_sys::{clock, press, process};
+use firedrill_sys::{clock, press};
 
 use super::{Grip, Scene, Work, not_mine, targets};
 use crate::ends::Ends;
@@ -130,21 +129,6 @@ impl Work for Press {
             whom(&undo.action).and_then(|(node, pressure)| probe::look(world, world.node(node)?, pressure, undo));
         looked.unwrap_or_else(|refusal| Effect { presence: Presence::Unknown, evidence: refusal.to_string() })
     }
-}
-
-/// What the processes of nodes are held to, each once, for the inventory: `n1 may open 1024`, `n1 oom 0`. Not by process,
-/// because these come and go.
-pub fn held_to(world: &World) -> Vec<String> {
-    let mut found = BTreeSet::new();
-    for site in &world.config.nodes {
-        for process in world.processes(&site.name, None).unwrap_or_default() {
-            let limit = press::file_limit(process.pid).ok();
-            found.extend(limit.map(|limit| format!("{} may open {}", site.name, limit.soft)));
-            let eager = process::oom_score_adj(process.pid).ok();
-            found.extend(eager.map(|eager| format!("{} oom_score_adj {eager}", site.name)));
-        }
-    }
-    found.into_iter().collect()
 }
 
 /// So many hogs of a kind, which are processes of the node and in its groups.

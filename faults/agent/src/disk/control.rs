@@ -1,11 +1,12 @@
 //! The socket by which harms are asked for. A harm is in force from its answer until its connection ends, whoever ends it,
 //! or its deadline has passed; then what it holds goes on at once.
 
+use std::collections::BTreeMap;
 use std::io::{self, BufRead as _, BufReader, Read, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -52,6 +53,8 @@ pub enum Order {
         /// Its tag.
         tag: String,
     },
+    /// What is in force.
+    List,
     /// The node has lost its power: what was not synced is gone, and every operation fails.
     PowerLost,
     /// It has power again.
@@ -80,6 +83,11 @@ pub enum Reply {
         own: u64,
         /// How long it has been in force, in nanoseconds.
         age_nanos: u64,
+    },
+    /// What is in force.
+    Listed {
+        /// The tag of each, and the process whose connection it lasts as long as; 0 before that is known.
+        held: Vec<(String, i32)>,
     },
     /// So much was taken back.
     Lost {
@@ -118,6 +126,8 @@ pub(crate) struct Desk {
     targets: Vec<Parts>,
     notifier: Notifier,
     connected: Arc<AtomicUsize>,
+    /// Who holds a harm, by its number.
+    owners: Arc<Mutex<BTreeMap<u64, i32>>>,
 }
 
 /// Answers on a thread of its own.
@@ -147,7 +157,7 @@ pub(super) fn listen(listener: UnixListener, desk: Desk) -> io::Result<()> {
 
 impl Desk {
     pub(super) fn new(below: Arc<Operations>, harms: Arc<Harms>, targets: Vec<Parts>, notifier: Notifier) -> Self {
-        Self { below, harms, targets, notifier, connected: Arc::default() }
+        Self { below, harms, targets, notifier, connected: Arc::default(), owners: Arc::default() }
     }
 
     fn serve(&self, stream: &UnixStream) -> io::Result<()> {
@@ -172,6 +182,7 @@ impl Desk {
                 }
             }
             Ok(Order::Count { tag }) => self.count(&tag),
+            Ok(Order::List) => Reply::Listed { held: self.held() },
             Ok(Order::PowerLost) => self.power_lost(),
             Ok(Order::PowerBack) => {
                 self.below.regain_power();
@@ -201,6 +212,7 @@ impl Desk {
         let answered = answer(stream, &Reply::InForce { from });
         if answered.is_ok() {
             let peer = process::peer(stream).unwrap_or(0);
+            self.owners().insert(harm.id, peer);
             let end = from.saturating_add(most_nanos.unwrap_or(u64::MAX));
             let mut left = Duration::from_nanos(end.saturating_sub(clock::boottime_nanos()));
             // Nothing more is said on it: what comes is its end, or the deadline. A killed owner that waits for this very
@@ -215,6 +227,7 @@ impl Desk {
             }
         }
         self.harms.remove(harm.id);
+        self.owners().remove(&harm.id);
         if harm.how.bites_at_power_loss() {
             self.make_safe(&harm.tag);
         }
@@ -222,6 +235,16 @@ impl Desk {
             self.forget_later(harm.parts.clone());
         }
         answered
+    }
+
+    fn owners(&self) -> MutexGuard<'_, BTreeMap<u64, i32>> {
+        self.owners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn held(&self) -> Vec<(String, i32)> {
+        let owners = self.owners();
+        let all = self.harms.all();
+        all.iter().map(|harm| (harm.tag.clone(), owners.get(&harm.id).copied().unwrap_or(0))).collect()
     }
 
     /// Brings to the disk what a harm that has ended kept from it.

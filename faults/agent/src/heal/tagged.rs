@@ -41,8 +41,7 @@ pub(super) fn remove(job: &Job, tell: &mut (dyn FnMut(Told) + Send)) {
         }
     }
     for folder in &job.folders {
-        let mut seen = 0;
-        remove_files(job, &alive, folder, DEPTH, &mut seen, tell);
+        remove_files(job, &alive, folder, tell);
     }
 }
 
@@ -109,34 +108,8 @@ fn remove_tables(job: &Job, place: Option<&Path>, tell: &mut (dyn FnMut(Told) + 
     Ok(())
 }
 
-/// Files named by a tag: the links by which a clock is changed, and what shows a loss of power.
-fn remove_files(
-    job: &Job,
-    alive: &Living,
-    folder: &Path,
-    depth: usize,
-    seen: &mut usize,
-    tell: &mut (dyn FnMut(Told) + Send),
-) {
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        *seen += 1;
-        if *seen > MOST {
-            return;
-        }
-        let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
-        let kind = entry.file_type();
-        if kind.as_ref().is_ok_and(std::fs::FileType::is_dir) && depth > 0 {
-            remove_files(job, alive, &path, depth - 1, seen, tell);
-            continue;
-        }
-        let is_link = kind.is_ok_and(|kind| kind.is_symlink());
-        let tag = match (is_link, name.strip_prefix('.')) {
-            (true, None) if name == OFFSET => fs::read_link(&path).unwrap_or_default().to_string_lossy().into_owned(),
-            (true, None) => name,
-            // `.fd-a-1.synced`
-            (false, Some(rest)) => rest.split('.').next().unwrap_or_default().to_owned(),
-            (true, Some(_)) | (false, None) => continue,
-        };
+fn remove_files(job: &Job, alive: &Living, folder: &Path, tell: &mut (dyn FnMut(Told) + Send)) {
+    for (path, tag) in tagged_files(folder) {
         if !is_wanted(job, &tag) || alive.tags.iter().any(|living| tag.starts_with(living)) {
             continue;
         }
@@ -148,5 +121,43 @@ fn remove_files(
             }
             Ok(()) | Err(_) => Told::Removed { what },
         });
+    }
+}
+
+/// The files below a folder, a few levels deep, that bear a tag of that prefix.
+pub(crate) fn files(folder: &Path, prefix: &str) -> Vec<PathBuf> {
+    tagged_files(folder).into_iter().filter(|(_, tag)| tag.starts_with(prefix)).map(|(path, _)| path).collect()
+}
+
+/// Files named by a tag: the links by which a clock is changed, and what shows a loss of power.
+fn tagged_files(folder: &Path) -> Vec<(PathBuf, String)> {
+    let (mut found, mut seen) = (Vec::new(), 0);
+    walk(folder, DEPTH, &mut seen, &mut found);
+    found
+}
+
+fn walk(folder: &Path, depth: usize, seen: &mut usize, found: &mut Vec<(PathBuf, String)>) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        *seen += 1;
+        if *seen > MOST {
+            return;
+        }
+        let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
+        let kind = entry.file_type();
+        if kind.as_ref().is_ok_and(std::fs::FileType::is_dir) && depth > 0 {
+            walk(&path, depth - 1, seen, found);
+            continue;
+        }
+        let is_link = kind.is_ok_and(|kind| kind.is_symlink());
+        let tag = match (is_link, name.strip_prefix('.')) {
+            (true, None) if name == OFFSET => fs::read_link(&path).unwrap_or_default().to_string_lossy().into_owned(),
+            (true, None) => name,
+            // `.fd-a-1.synced`
+            (false, Some(rest)) => rest.split('.').next().unwrap_or_default().to_owned(),
+            (true, Some(_)) | (false, None) => continue,
+        };
+        if is_tag(&tag) {
+            found.push((path, tag));
+        }
     }
 }

@@ -34,7 +34,7 @@ pub enum Order {
         /// Not longer than this, in nanoseconds.
         most_nanos: Option<u64>,
     },
-    /// Which tags are in force.
+    /// What is in force.
     List,
 }
 
@@ -47,10 +47,10 @@ pub enum Reply {
         /// Since when, in nanoseconds of `CLOCK_BOOTTIME`.
         from: u64,
     },
-    /// The tags in force.
+    /// What is in force.
     Listed {
-        /// In the order in which they came.
-        tags: Vec<String>,
+        /// The tag of each, in the order in which they came, and the process whose connection it lasts as long as.
+        held: Vec<(String, i32)>,
     },
     /// It was not done.
     Refused {

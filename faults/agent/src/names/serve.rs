@@ -7,7 +7,7 @@ use std::os::fd::AsFd as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::Duration;
 
-use firedrill_sys::clock;
+use firedrill_sys::{clock, process};
 use firedrill_sys::ready::{self, Want};
 
 use super::Setting;
@@ -218,6 +218,15 @@ impl Server {
         }
     }
 
+    /// What is in force, and whose connection it lasts as long as.
+    fn held(&self) -> Vec<(String, i32)> {
+        let owner = |tag: &str| {
+            let holds = |owner: &&Owner| owner.holds.as_ref().is_some_and(|(held, _)| held == tag);
+            self.owners.iter().find(holds).and_then(|owner| process::peer(&owner.stream).ok()).unwrap_or(0)
+        };
+        self.book.tags().into_iter().map(|tag| (tag.clone(), owner(&tag))).collect()
+    }
+
     /// Hears what an owner says; whether its connection is kept. Nothing is said on one that holds something.
     fn hear(&mut self, owner: &mut Owner) -> bool {
         let Some(end) = owner.line.iter().position(|byte| *byte == b'\n') else {
@@ -225,7 +234,7 @@ impl Server {
         };
         let reply = match (&owner.holds, serde_json::from_slice(&owner.line[..end])) {
             (Some(_), _) => return false,
-            (None, Ok(Order::List)) => Reply::Listed { tags: self.book.tags() },
+            (None, Ok(Order::List)) => Reply::Listed { held: self.held() },
             (None, Ok(Order::Mislead { tag, askers, names, answer, most_nanos })) => {
                 match self.book.add(Lie { tag: tag.clone(), askers, names, answer }) {
                     Ok(()) => {

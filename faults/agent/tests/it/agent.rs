@@ -170,15 +170,15 @@ impl Agent {
         assert_eq!(effect.presence, presence, "{}", effect.evidence);
     }
 
-    /// Kinds and names of the inventory, as one text each.
+    /// What only a fault can bring into the inventory: kind and name, as one text each.
     pub(crate) fn inventory(&mut self) -> Vec<String> {
         let answer = self.ask(Ask::Inventory);
         let Answer::Inventory(inventory) = answer else { panic!("no inventory: {answer:?}") };
-        {
-            // What processes are held to is there without any fault.
-            let items = inventory.items.iter().filter(|(kind, _)| *kind != "process-limits");
-            items.flat_map(|(kind, names)| names.iter().map(move |name| format!("{kind} {name}"))).collect()
-        }
+        let of_faults =
+            ["nft table", "clock", "disk harm", "lie of the name server", "stopped process", "queueing discipline"];
+        let items = inventory.items.iter().filter(|(kind, _)| of_faults.contains(&kind.as_str()));
+        let names = items.flat_map(|(kind, names)| names.keys().map(move |name| format!("{kind} {name}")));
+        names.filter(|name| !name.starts_with("queueing discipline root of ")).collect()
     }
 
     pub(crate) fn pid(&self) -> i32 {

@@ -65,7 +65,7 @@ fn a_clock_leaps_and_leaps_back() {
     agent.apply(&undo, None);
     wait("it is back", || (ahead(&world, &library, "a") == -7000).then_some(()));
     wait("the other is true", || (ahead(&world, &library, "b") == 0).then_some(()));
-    assert_eq!(agent.inventory(), ["clock n1 a"]);
+    assert_eq!(agent.inventory(), ["clock of a of n1"]);
     let other = agent.prepare(&shift(None, ClockChange::Offset { nanos: SECOND }));
     let answer = agent.ask(firedrill_agent::protocol::Ask::Apply { undo: other.clone(), hold_nanos: None });
     assert_eq!(refusal(answer).kind, RefusalKind::Order, "one change at a time");

@@ -11,7 +11,7 @@ fn a_cut_bites_and_is_gone() {
     let Some(world) = world() else { return };
     let mut agent = Agent::start(&world, LONG);
     let undo = agent.prepare(&cut(1, 2));
-    assert_eq!(undo.creates, [format!("nft bridge {}", undo.tag)]);
+    assert_eq!(undo.creates, [format!("nft table bridge {} of the switch", undo.tag)]);
     agent.sees(&undo, Presence::Absent);
     let from = agent.apply(&undo, None);
     agent.sees(&undo, Presence::Full);
@@ -68,7 +68,7 @@ fn two_cuts_do_not_touch_each_other() {
     let (first, second) = (agent.inject(&cut(1, 2)), agent.inject(&cut(1, 2)));
     agent.revert(&first);
     agent.sees(&second, Presence::Full);
-    assert_eq!(agent.inventory(), [format!("nft bridge {}", second.tag)]);
+    assert_eq!(agent.inventory(), [format!("nft table bridge {} of the switch", second.tag)]);
     agent.revert(&second);
     agent.sees(&second, Presence::Absent);
 }
@@ -80,7 +80,7 @@ fn tables_of_others_stay() {
     assert!(status.expect("nft runs").success());
     let mut agent = Agent::start(&world, LONG);
     let mut undo = agent.inject(&cut(1, 2));
-    assert_eq!(agent.inventory(), [format!("nft bridge {}", undo.tag)]);
+    assert_eq!(agent.inventory(), [format!("nft table bridge {} of the switch", undo.tag)]);
     agent.revert(&undo);
     undo.tag = "filter".to_owned();
     assert_eq!(refusal(agent.ask(Ask::Revert { undo })).kind, RefusalKind::Order);

@@ -59,7 +59,7 @@ fn every_lie_bites_and_is_taken_back() {
         assert_eq!(told(&world, 1, 2), want, "{answer}");
         agent.sees(&undo, Presence::Full);
         assert_eq!((told(&world, 2, 2), told(&world, 1, 3)), ("10.77.0.2".to_owned(), "10.77.0.3".to_owned()));
-        assert_eq!(agent.inventory(), [format!("name-server {}", undo.tag)]);
+        assert_eq!(agent.inventory(), [format!("lie of the name server {}", undo.tag)]);
         let (held, by) = agent.revert(&undo);
         assert!(held.is_some() && by == By::Asked);
         assert_eq!(agent.revert(&undo), (held, by), "a second time");
@@ -187,7 +187,7 @@ fn what_makes_no_sense_is_refused() {
     assert!(matches!(agent.ask(again), firedrill_agent::protocol::Answer::Applied { .. }));
     let socket = world.config(LONG).resolver.expect("a socket");
     let (_, reply) = ask(&socket, &Order::List).expect("an answer");
-    assert_eq!(reply, Reply::Listed { tags: vec![undo.tag] });
+    assert_eq!(reply, Reply::Listed { held: vec![(undo.tag, agent.pid())] });
 }
 
 #[test]

@@ -88,6 +88,72 @@ impl Group {
     }
 }
 
+/// What limits or freezes a group, in both versions. Counters are left out: they change by themselves.
+const KNOBS: [&str; 20] = [
+    "cgroup.freeze",
+    "cpu.cfs_quota_us",
+    "cpu.idle",
+    "cpu.max",
+    "cpu.shares",
+    "cpu.weight",
+    "cpuset.cpus",
+    "freezer.state",
+    "io.weight",
+    "memory.high",
+    "memory.limit_in_bytes",
+    "memory.max",
+    "memory.memsw.limit_in_bytes",
+    "memory.min",
+    "memory.oom_control",
+    "memory.soft_limit_in_bytes",
+    "memory.swap.max",
+    "memory.swappiness",
+    "pids.max",
+    "cpu.cfs_period_us",
+];
+/// Those with a line for each device, and what a line says that limits nothing.
+const BY_DEVICE: [(&str, &str); 5] = [
+    ("io.max", "rbps=max wbps=max riops=max wiops=max"),
+    ("blkio.throttle.read_bps_device", "0"),
+    ("blkio.throttle.write_bps_device", "0"),
+    ("blkio.throttle.read_iops_device", "0"),
+    ("blkio.throttle.write_iops_device", "0"),
+];
+
+/// A knob of a group and how it is set.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Knob {
+    /// The file.
+    pub path: PathBuf,
+    /// The device, of a knob that has a line for each.
+    pub device: Option<String>,
+    /// What it says.
+    pub value: String,
+    /// What it would say without any limit, where that is known.
+    pub open: Option<&'static str>,
+}
+
+impl Group {
+    /// Its knobs as they are set.
+    pub fn knobs(&self) -> Vec<Knob> {
+        let read = |name: &str| Some((self.0.join(name), fs::read_to_string(self.0.join(name)).ok()?));
+        let mut found = Vec::new();
+        for (path, text) in KNOBS.iter().filter_map(|name| read(name)) {
+            // Of `memory.oom_control` the first line can be set, and the others count.
+            let line = text.lines().next().unwrap_or_default();
+            let value = line.strip_prefix("oom_kill_disable ").unwrap_or(line).to_owned();
+            found.push(Knob { path, device: None, value, open: None });
+        }
+        for ((path, text), open) in BY_DEVICE.iter().filter_map(|(name, open)| Some((read(name)?, open))) {
+            for (device, value) in text.lines().filter_map(|line| line.split_once(' ')) {
+                let (device, value) = (Some(device.to_owned()), value.to_owned());
+                found.push(Knob { path: path.clone(), device, value, open: Some(open) });
+            }
+        }
+        found
+    }
+}
+
 /// The number on the line that begins with `name` and a blank.
 fn number(text: &str, name: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
@@ -104,6 +170,19 @@ mod tests {
         }
         let group = Group(folder.path().to_owned());
         (folder, group)
+    }
+
+    #[test]
+    fn knobs_are_read_and_counters_are_not() {
+        let (_folder, group) = group(&[
+            ("memory.oom_control", "oom_kill_disable 0\nunder_oom 1\noom_kill 3\n"),
+            ("pids.max", "max\n"),
+            ("pids.current", "40\n"),
+            ("io.max", "8:0 rbps=1000 wbps=max riops=max wiops=max\n"),
+        ]);
+        let knobs = group.knobs();
+        let found: Vec<_> = knobs.iter().map(|knob| (knob.device.as_deref(), knob.value.as_str())).collect();
+        assert_eq!(found, [(None, "0"), (None, "max"), (Some("8:0"), "rbps=1000 wbps=max riops=max wiops=max")]);
     }
 
     #[test]

@@ -247,15 +247,28 @@ impl Answer<'_> {
         (self.kind, self.payload)
     }
 
-    /// For a table: its family and its name.
-    pub(crate) fn table(&self) -> Option<(u8, String)> {
+    /// For a table: what it is.
+    pub(crate) fn table(&self) -> Option<Listed> {
         if self.kind != SUBSYSTEM << 8 | NEW_TABLE {
             return None;
         }
-        let name = attributes(self.payload.get(FAMILY_HEADER..)?).into_iter().find(|(kind, _)| *kind == 1)?.1;
-        let name = name.split(|byte| *byte == 0).next()?;
-        Some((*self.payload.first()?, String::from_utf8(name.to_vec()).ok()?))
+        let all = attributes(self.payload.get(FAMILY_HEADER..)?);
+        let of = |number: u16| all.iter().find(|(kind, _)| *kind == number).map(|(_, value)| *value);
+        let name = of(1)?.split(|byte| *byte == 0).next()?;
+        let owner = of(7).and_then(|value| value.try_into().ok()).map(u32::from_be_bytes);
+        Some(Listed { family: *self.payload.first()?, name: String::from_utf8(name.to_vec()).ok()?, owner })
     }
+}
+
+/// A table, as listed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Listed {
+    /// `NFPROTO_BRIDGE`…
+    pub(crate) family: u8,
+    /// Its name.
+    pub(crate) name: String,
+    /// The port of the socket that owns it, if one does.
+    pub(crate) owner: Option<u32>,
 }
 
 /// The attributes in a message, by number; what is cut off is left out.
@@ -293,7 +306,7 @@ mod tests {
     fn cut_off_answers_are_left_out() {
         let whole = single(&Body::table("fd-a", true), BRIDGE, 7);
         assert_eq!(answers(&whole).len(), 1);
-        assert_eq!(answers(&whole)[0].table(), Some((BRIDGE, "fd-a".to_owned())));
+        assert_eq!(answers(&whole)[0].table().map(|table| (table.family, table.name)), Some((BRIDGE, "fd-a".to_owned())));
         assert!(answers(&whole[..whole.len() - 1]).is_empty());
         assert!(answers(&[0; 64]).is_empty());
     }

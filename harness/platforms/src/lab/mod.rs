@@ -9,6 +9,7 @@ mod files;
 mod groups;
 pub mod heal;
 pub mod init;
+mod inventory;
 mod life;
 mod preflight;
 mod records;
@@ -32,13 +33,12 @@ use firedrill_core::platform::{
     Residue, StartError, Started, Survey, lab_addresses,
 };
 use firedrill_core::system::LabRecipe;
-use firedrill_sys::dirs;
+use firedrill_sys::{clock, dirs};
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 pub use self::attach::{Inside, enter};
 use self::dial::{LabDialer, Line, current};
-use self::records::leftovers_of;
 pub use self::records::{Purpose, Record, any_dead, down, leftovers, list, sweep};
 use self::template::Template;
 use self::visit::Visited;
@@ -68,6 +68,8 @@ pub struct Lab {
     record: Mutex<Option<Record>>,
     /// The lab that lives on, if this run uses one.
     visited: Mutex<Option<Visited>>,
+    /// How far the machine's wall clock was ahead of `CLOCK_BOOTTIME` at first, in nanoseconds.
+    wall: i128,
 }
 
 /// What a start has made so far; kept here, not in the start, because a start may be dropped at any moment.
@@ -98,6 +100,7 @@ impl Lab {
             made: tokio::sync::Mutex::default(),
             record: Mutex::default(),
             visited: Mutex::default(),
+            wall: clock::wall_offset_nanos(),
         })
     }
 
@@ -198,32 +201,27 @@ impl Platform for Lab {
         }
     }
 
-    /// While the lab runs, what its agent finds; afterwards, what the lab has left on the host.
+    /// While the lab runs, what its agent finds and what is beside it on the host; afterwards, what it has left there.
     async fn inventory(&self) -> Result<Inventory, DeedError> {
-        if let Ok(agent) = self.agent() {
-            return agent.inventory().await;
-        }
-        let mut inventory = Inventory::default();
-        for residue in self.left() {
-            inventory.items.entry(LEFT_KIND.to_owned()).or_default().push(residue.what);
-        }
-        Ok(inventory)
+        let visited = self.visited();
+        let own = self.record.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(record) = visited.as_ref().map(|visited| visited.record.clone()).or(own) else {
+            return Ok(Inventory::default());
+        };
+        let (run_id, wall) = (self.request.run_id.clone(), self.wall);
+        let lab_dir = records::labs_dir().join(&record.run_id);
+        let Ok(agent) = self.agent() else {
+            return Ok(visited.map_or_else(|| inventory::left(&record, &lab_dir), |visited| self.left_in(&visited)));
+        };
+        let prefix = record.init.map(|init| heal::prefix(init.pid)).unwrap_or_default();
+        let mut found = agent.inventory().await?.reached_by(&prefix);
+        let beside = spawn_blocking(move || inventory::beside(&record, &lab_dir, &run_id, wall)).await;
+        found.extend(beside.map_err(|error| DeedError::NoTarget(format!("this host could not be looked at: {error}")))?);
+        Ok(found)
     }
 
     fn residue(&self, before: &Inventory, after: &Inventory) -> Vec<Residue> {
-        let left = self.left();
-        let mut found = Vec::new();
-        for (kind, names) in &after.items {
-            let known = before.items.get(kind);
-            for name in names.iter().filter(|name| known.is_none_or(|known| !known.contains(name))) {
-                let on_host = left.iter().find(|residue| kind == LEFT_KIND && residue.what == *name);
-                found.push(on_host.cloned().unwrap_or_else(|| Residue {
-                    what: format!("{kind} {name} in the lab"),
-                    remedy: format!("firedrill heal {}", self.request.run_id),
-                }));
-            }
-        }
-        found
+        before.differences(after)
     }
 
     fn dialer(&self) -> Arc<dyn Dialer> {
@@ -261,19 +259,6 @@ impl Platform for Lab {
             }
         }));
         places
-    }
-}
-
-/// The kind, in inventories, of what a lab has left on the host.
-const LEFT_KIND: &str = "host";
-
-impl Lab {
-    fn left(&self) -> Vec<Residue> {
-        if let Some(visited) = self.visited() {
-            return self.left_in(&visited);
-        }
-        let record = self.record.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        record.map(|record| leftovers_of(&record, &records::labs_dir().join(&record.run_id))).unwrap_or_default()
     }
 }
 

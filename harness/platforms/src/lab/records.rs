@@ -1,13 +1,12 @@
 //! Records of labs, one folder each below the state folder: enough for a later command to tell a live lab from the
 //! remains of a dead one, and to remove those. Only processes named with their start time and this boot are believed.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use firedrill_core::platform::{Reach, Residue};
+use firedrill_core::platform::{Inventory, Item, Reach, Residue};
 use firedrill_sys::identity::{Identity, boot_id};
 use firedrill_sys::{cgroup, clock, dirs, loops, volume};
 use serde::{Deserialize, Serialize};
@@ -165,7 +164,7 @@ pub(crate) fn thaw_all(lab_dir: &Path) {
 }
 
 /// Loop devices with a file of the lab, which the kernel names by its real path.
-fn devices_of(lab_dir: &Path) -> Vec<(PathBuf, PathBuf)> {
+pub(super) fn devices_of(lab_dir: &Path) -> Vec<(PathBuf, PathBuf)> {
     let real = lab_dir.parent().and_then(|labs| Some(fs::canonicalize(labs).ok()?.join(lab_dir.file_name()?)));
     loops::below(real.as_deref().unwrap_or(lab_dir))
 }
@@ -231,36 +230,37 @@ pub fn down(run_id: &str) -> io::Result<()> {
 }
 
 /// What a run's lab has left on the host, its record being `record`; empty when nothing is left.
-pub(crate) fn leftovers_of(record: &Record, lab_dir: &Path) -> Vec<Residue> {
-    let mut left = BTreeSet::new();
-    let mut note = |what: String, remedy: String| left.insert(Residue { what, remedy });
+pub(crate) fn remains(record: &Record, lab_dir: &Path) -> Inventory {
+    let mut left = Inventory::default();
     for (name, process) in [("holder", record.holder), ("init", record.init)] {
-        if let Some(process) = process.filter(|process| process.is_alive()) {
-            note(format!("the lab's {name}, process {}", process.pid), format!("kill -9 {}", process.pid));
+        if let Some(pid) = process.filter(|process| process.is_alive()).map(|process| process.pid) {
+            left.note("process", format!("{pid}, the lab's {name}"), Item::stray(format!("kill -9 {pid}")));
         }
     }
-    for group in record.cgroups.iter().filter(|group| group.exists()) {
-        note(format!("control group {}", group.display()), format!("rmdir {}", group.display()));
+    for group in record.cgroups.iter().filter(|group| group.exists()).map(|group| group.display()) {
+        left.note("control group", group.to_string(), Item::stray(format!("rmdir {group}")));
     }
     if lab_dir.exists() {
-        note(format!("data of the nodes in {}", lab_dir.display()), format!("rm -r {}", lab_dir.display()));
+        let folder = lab_dir.display();
+        left.note("folder", format!("{folder} with data of the nodes"), Item::stray(format!("rm -r {folder}")));
     }
     for (device, file) in devices_of(lab_dir) {
-        let what = format!("loop device {} with {}", device.display(), file.display());
-        note(what, format!("losetup --detach {}", device.display()));
+        let name = format!("{} with {}", device.display(), file.display());
+        left.note("loop device", name, Item::stray(format!("losetup --detach {}", device.display())));
     }
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let ours = lab_dir.display().to_string();
     for at in mounts.lines().filter(|line| line.contains(&ours)).filter_map(|line| line.split(' ').nth(4)) {
-        note(format!("mount at {at}"), format!("umount {at}"));
+        left.note("mount", format!("at {at}"), Item::stray(format!("umount {at}")));
     }
-    left.into_iter().collect()
+    left
 }
 
 /// What the lab of that run has left on the host, as far as it is on record.
 pub fn leftovers(run_id: &str) -> Vec<Residue> {
     let lab_dir = labs_dir().join(run_id);
-    Record::read(&lab_dir).map(|record| leftovers_of(&record, &lab_dir)).unwrap_or_default()
+    let left = Record::read(&lab_dir).map(|record| remains(&record, &lab_dir)).unwrap_or_default();
+    Inventory::default().differences(&left)
 }
 
 fn folders() -> Vec<PathBuf> {

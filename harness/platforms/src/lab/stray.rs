@@ -25,7 +25,7 @@ pub fn group_name(run_id: &str) -> String {
 }
 
 /// Controllers that groups are made for in hierarchies of their own.
-const CONTROLLERS: [&str; 4] = ["memory", "cpu", "blkio", "pids"];
+pub(super) const CONTROLLERS: [&str; 4] = ["memory", "cpu", "blkio", "pids"];
 
 /// Removes what no living lab has, of runs whose id is `wanted`, or of all. What was removed, and what could not be.
 pub fn remove(wanted: Option<&str>) -> (Vec<String>, Vec<Residue>) {
@@ -84,7 +84,7 @@ fn groups() -> Vec<(String, PathBuf)> {
     found
 }
 
-fn below(group: &Path) -> Vec<PathBuf> {
+pub(super) fn below(group: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(group).into_iter().flatten().flatten().map(|entry| entry.path());
     let mut folders: Vec<PathBuf> = entries.filter(|path| path.is_dir()).collect();
     folders.sort();

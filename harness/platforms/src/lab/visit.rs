@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use firedrill_core::platform::{Residue, StartError, Started};
+use firedrill_core::platform::{Inventory, Item, StartError, Started};
 use firedrill_core::wait;
 use firedrill_sys::pass;
 use tokio::task::spawn_blocking;
@@ -127,13 +127,16 @@ impl Lab {
     }
 
     /// What this run has left in the lab, after it has gone: journals of agents that tell of something.
-    pub(super) fn left_in(&self, visited: &Visited) -> Vec<Residue> {
+    pub(super) fn left_in(&self, visited: &Visited) -> Inventory {
         let prefix = format!("{TAG}{}-", self.request.run_id);
         let remedy = format!("firedrill heal {}", self.request.run_id);
         let entries = fs::read_dir(&visited.config.journals).into_iter().flatten().flatten();
         let ours = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix));
-        let what = |entry: fs::DirEntry| format!("the journal of an agent, {}", entry.path().display());
-        ours.map(|entry| Residue { what: what(entry), remedy: remedy.clone() }).collect()
+        let mut left = Inventory::default();
+        for entry in ours {
+            left.note("journal", format!("of an agent, {}", entry.path().display()), Item::stray(remedy.clone()));
+        }
+        left
     }
 
     /// The lab that is visited, if one is.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use firedrill_core::action::{Action, Effect, Endpoint, Link, Presence, ProcessRef, Reverted, Undo};
 use firedrill_core::cluster::{NodeName, ProcessName};
-use firedrill_core::platform::{DeedError, Inventory, Residue};
+use firedrill_core::platform::{DeedError, Inventory, Item};
 use firedrill_core::sim::PROCESS;
 use firedrill_core::system::SimBug;
 use firedrill_core::time::RunTime;
@@ -200,8 +200,8 @@ impl Shared {
 
     pub(super) fn inventory(&self) -> Inventory {
         let state = self.world.lock();
-        let mut items: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        let mut add = |kind: &str, name: String| items.entry(kind.to_owned()).or_default().push(name);
+        let mut found = Inventory::default();
+        let mut add = |kind: &str, name: String| found.note(kind, name, Item::stray(NOTHING_TO_DO));
         for link in state.cuts.keys() {
             add("sim-cut", link.to_string());
         }
@@ -216,17 +216,9 @@ impl Shared {
         for leftover in &state.leftovers {
             add("sim-leftover", leftover.clone());
         }
-        Inventory { items }
+        found
     }
 }
 
-/// What is there after and was not before.
-pub(super) fn residue(before: &Inventory, after: &Inventory) -> Vec<Residue> {
-    let found = after.items.iter().flat_map(|(kind, names)| names.iter().map(move |name| (kind, name)));
-    let new = found.filter(|(kind, name)| !before.items.get(*kind).is_some_and(|names| names.contains(name)));
-    new.map(|(kind, name)| Residue {
-        what: format!("{kind}: {name}"),
-        remedy: "true  # the simulated world ended with its process; nothing remains to be removed".to_owned(),
-    })
-    .collect()
-}
+/// The command that undoes whatever is left in a simulation.
+const NOTHING_TO_DO: &str = "true  # the simulated world ended with its process; nothing remains to be removed";

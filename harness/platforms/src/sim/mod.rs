@@ -162,7 +162,7 @@ impl Platform for SimPlatform {
     }
 
     fn residue(&self, before: &Inventory, after: &Inventory) -> Vec<Residue> {
-        deeds::residue(before, after)
+        before.differences(after)
     }
 
     fn dialer(&self) -> Arc<dyn Dialer> {

@@ -105,6 +105,6 @@ async fn an_undo_that_leaves_something_shows_in_the_inventory() {
     let after = rig.platform.inventory().await.unwrap();
     let residue = rig.platform.residue(&before, &after);
     assert_eq!(residue.len(), 1, "{residue:?}");
-    assert_eq!(residue[0].what, "sim-leftover: note of fd-test-0");
+    assert_eq!(residue[0].what, "sim-leftover note of fd-test-0");
     assert!(!residue[0].remedy.is_empty());
 }

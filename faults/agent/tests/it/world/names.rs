@@ -54,7 +54,7 @@ impl World {
     pub(crate) fn lies(&self) -> Vec<String> {
         let socket = self.resolver.as_deref().expect("a world with names");
         let tags = || match control::ask(socket, &control::Order::List) {
-            Ok((_, control::Reply::Listed { tags })) => tags,
+            Ok((_, control::Reply::Listed { held })) => held.into_iter().map(|(tag, _)| tag).collect::<Vec<String>>(),
             other => panic!("the name server does not answer: {other:?}"),
         };
         let none = || tags().is_empty().then_some(());
