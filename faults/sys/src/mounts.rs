@@ -78,6 +78,8 @@ pub struct Mounted {
     pub root: String,
     /// Where.
     pub at: String,
+    /// Options of the mount: `rw,nosuid,relatime`.
+    pub flags: String,
     /// Whether it may be written to: the mount, and its file system.
     pub writable: bool,
     /// The group of mounts that mount and unmount together with what is below it, if it is in one.
@@ -108,6 +110,7 @@ fn parse_line(line: &str) -> Option<Mounted> {
         device: (*fields.get(2)?).to_owned(),
         root: plain(fields.get(3)?),
         at: plain(fields.get(4)?),
+        flags: (*fields.get(5)?).to_owned(),
         writable: writable(fields.get(5)?) && writable(options),
         peers: fields.iter().skip(6).find_map(|field| field.strip_prefix("shared:")).map(ToOwned::to_owned),
         kind: kind.to_owned(),

@@ -42,7 +42,8 @@ pub(super) fn note(world: &World, inventory: &mut Inventory) -> Result<(), Refus
 fn note_clocks(site: &NodeSite, inventory: &mut Inventory) {
     let folders = site.ground.clock.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten().flatten();
     for folder in folders.map(|entry| entry.path()) {
-        let entries = fs::read_dir(&folder).into_iter().flatten().flatten().filter(|entry| *entry.file_name() != *NO_OFFSET);
+        let entries =
+            fs::read_dir(&folder).into_iter().flatten().flatten().filter(|entry| *entry.file_name() != *NO_OFFSET);
         let mut files: Vec<String> = entries.map(|entry| word(&entry.path())).collect();
         files.sort();
         if !files.is_empty() {

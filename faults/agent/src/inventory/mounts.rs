@@ -9,6 +9,7 @@ use firedrill_core::platform::{Inventory, Item};
 use firedrill_sys::mounts::{self, Mounted};
 use firedrill_sys::namespaces::{self, Kind};
 
+use super::networks::NAMED;
 use super::{HEAL, word};
 use crate::protocol::Refusal;
 use crate::world::World;
@@ -37,8 +38,9 @@ pub(super) fn note(world: &World, inventory: &mut Inventory) -> Result<(), Refus
 
 fn note_each(whose: &str, prefix: &str, mounted: &[Mounted], inventory: &mut Inventory) {
     let mut seen: BTreeMap<String, usize> = BTreeMap::new();
-    // Names of network namespaces are noted as these.
-    for mount in mounted.iter().filter(|mount| mount.kind != "nsfs") {
+    // Names of network namespaces are noted as these; where `ip netns` keeps them it mounts the folder over itself, for good.
+    let counts = |mount: &&Mounted| mount.kind != "nsfs" && !NAMED.contains(&mount.at.as_str());
+    for mount in mounted.iter().filter(counts) {
         let at = word(Path::new(&mount.at));
         let source = source(mount);
         let part = if mount.root == "/" { String::new() } else { format!(" {}", mount.root) };
@@ -71,10 +73,11 @@ fn source(mount: &Mounted) -> PathBuf {
 /// The command that mounts it again, where a command can.
 fn remake(mount: &Mounted, source: &Path, all: &[Mounted]) -> Option<String> {
     let at = word(Path::new(&mount.at));
+    let (flags, kind) = (&mount.flags, &mount.kind);
     let mode = mount.options.split(',').find(|option| option.starts_with("mode="));
-    let mode = mode.map(|mode| format!(" -o {mode}")).unwrap_or_default();
-    match mount.kind.as_str() {
-        kind if kind.starts_with("fuse") || mount.root.contains(":[") => None,
+    let mode = mode.map(|mode| format!(",{mode}")).unwrap_or_default();
+    match kind.as_str() {
+        _ if kind.starts_with("fuse") || mount.root.contains(":[") => None,
         _ if mount.root != "/" => {
             // The same file system is mounted somewhere else, from further up.
             let below = |other: &&Mounted| {
@@ -84,8 +87,10 @@ fn remake(mount: &Mounted, source: &Path, all: &[Mounted]) -> Option<String> {
             let rest = Path::new(&mount.root).strip_prefix(&whole.root).ok()?;
             Some(format!("mount --bind {} {at}", word(&Path::new(&whole.at).join(rest))))
         }
-        "tmpfs" => Some(format!("mount -t tmpfs{mode} {} {at}", word(source))),
-        kind if mount.source.starts_with("/dev/loop") => Some(format!("mount -t {kind} -o loop {} {at}", word(source))),
-        kind => Some(format!("mount -t {kind} {} {at}", word(source))),
+        "tmpfs" => Some(format!("mount -t tmpfs -o {flags}{mode} {} {at}", word(source))),
+        _ if mount.source.starts_with("/dev/loop") => {
+            Some(format!("mount -t {kind} -o loop,{flags} {} {at}", word(source)))
+        }
+        _ => Some(format!("mount -t {kind} -o {flags} {} {at}", word(source))),
     }
 }

@@ -18,7 +18,7 @@ use crate::world::World;
 /// Where the agent itself is.
 const OWN: &str = "the switch";
 /// Where `ip netns` keeps its names.
-const NAMED: [&str; 2] = ["/run/netns", "/var/run/netns"];
+pub(super) const NAMED: [&str; 2] = ["/run/netns", "/var/run/netns"];
 /// Named namespaces that are looked into, at most, beside those that the agent serves.
 const MOST: usize = 64;
 
@@ -88,15 +88,15 @@ fn places(world: &World, inventory: &mut Inventory) -> Vec<Place> {
     let mounted = mounts::parse(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default());
     for path in mounted.iter().filter(|mount| mount.root.starts_with("net:[")).map(|mount| Path::new(&mount.at)) {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let remove = if NAMED.iter().any(|folder| path.parent() == Some(Path::new(folder))) {
-            format!("ip netns del {name}")
-        } else {
-            shell(&format!("umount {0} && rm {0}", word(path)))
-        };
+        // What somebody has named there is none of the lab's, and is not looked into.
+        let others = NAMED.iter().any(|folder| path.parent() == Some(Path::new(folder)));
+        let remove =
+            if others { format!("ip netns del {name}") } else { shell(&format!("umount {0} && rm {0}", word(path))) };
         let item = Item { remake: HEAL.to_owned(), ..Item::stray(remove) };
         inventory.note("network namespace", path.display().to_string(), item);
         if let Ok(id) = NetnsId::of_file(path)
             && !known.contains(&id)
+            && !others
             && places.len() < MOST
         {
             known.push(id);

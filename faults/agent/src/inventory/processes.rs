@@ -31,7 +31,9 @@ pub(super) fn note(world: &World, inventory: &mut Inventory) -> Result<(), Refus
             note_limits(&process, node.as_str(), inventory);
         }
     }
-    note_own(process::own_processes().map_err(failed)?, inventory);
+    let mut own = process::own_processes().map_err(failed)?;
+    own.retain(|one| is_of(one, &world.config.tag_prefix));
+    note_own(own, inventory);
     Ok(())
 }
 
@@ -49,15 +51,29 @@ fn note_halt(process: &Process, whose: &str, inventory: &mut Inventory) {
 /// By name and not by process, because processes come and go.
 fn note_limits(process: &Process, whose: &str, inventory: &mut Inventory) {
     let Process { pid, name, .. } = process;
+    // Whose it is may set its limits, as far as they were; root may not everywhere.
+    let owner = press::owner(*pid).ok().filter(|(user, _)| *user != 0);
+    let owner = owner.map(|(user, group)| format!("setpriv --reuid={user} --regid={group} --clear-groups "));
+    let owner = owner.unwrap_or_default();
     for (limit, state) in press::limits(*pid) {
-        let reset = format!("prlimit --pid {pid} --{limit}={WAS}");
-        inventory.note("process limit", format!("{limit} of {name} of {whose}"), Item { state, reset, ..Item::default() });
+        let reset = format!("{owner}prlimit --pid {pid} --{limit}={WAS}");
+        inventory.note(
+            "process limit",
+            format!("{limit} of {name} of {whose}"),
+            Item { state, reset, ..Item::default() },
+        );
     }
     if let Ok(eager) = process::oom_score_adj(*pid) {
         let reset = shell(&format!("echo {WAS} > /proc/{pid}/oom_score_adj"));
         let item = Item { state: eager.to_string(), reset, ..Item::default() };
         inventory.note("process limit", format!("oom_score_adj of {name} of {whose}"), item);
     }
+}
+
+/// Whether it is this agent's, or of whoever has started this agent: a disk, the name server. There may be others on a host.
+fn is_of(one: &OwnProcess, prefix: &str) -> bool {
+    let tagged = one.tag.as_ref().is_some_and(|tag| tag.starts_with(prefix));
+    tagged || one.role.is_some() && u32::try_from(one.process.parent) == Ok(std::os::unix::process::parent_id())
 }
 
 /// Ours, counted by what they are for: guards and wires are replaced, so that their numbers mean nothing.

@@ -7,8 +7,8 @@ use std::os::fd::AsFd as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::Duration;
 
-use firedrill_sys::{clock, process};
 use firedrill_sys::ready::{self, Want};
+use firedrill_sys::{clock, process};
 
 use super::Setting;
 use super::book::{Book, Lie};

@@ -11,7 +11,7 @@ fn a_cut_bites_and_is_gone() {
     let Some(world) = world() else { return };
     let mut agent = Agent::start(&world, LONG);
     let undo = agent.prepare(&cut(1, 2));
-    assert_eq!(undo.creates, [format!("nft table bridge {} of the switch", undo.tag)]);
+    assert_eq!(undo.creates, [format!("nft bridge {}", undo.tag)]);
     agent.sees(&undo, Presence::Absent);
     let from = agent.apply(&undo, None);
     agent.sees(&undo, Presence::Full);
@@ -80,8 +80,10 @@ fn tables_of_others_stay() {
     assert!(status.expect("nft runs").success());
     let mut agent = Agent::start(&world, LONG);
     let mut undo = agent.inject(&cut(1, 2));
-    assert_eq!(agent.inventory(), [format!("nft table bridge {} of the switch", undo.tag)]);
+    let theirs = "nft table bridge filter of the switch".to_owned();
+    assert_eq!(agent.inventory(), [format!("nft table bridge {} of the switch", undo.tag), theirs.clone()]);
     agent.revert(&undo);
+    assert_eq!(agent.inventory(), [theirs]);
     undo.tag = "filter".to_owned();
     assert_eq!(refusal(agent.ask(Ask::Revert { undo })).kind, RefusalKind::Order);
     assert_eq!(world.ruleset().trim(), "table bridge filter {\n}");

@@ -306,7 +306,10 @@ mod tests {
     fn cut_off_answers_are_left_out() {
         let whole = single(&Body::table("fd-a", true), BRIDGE, 7);
         assert_eq!(answers(&whole).len(), 1);
-        assert_eq!(answers(&whole)[0].table().map(|table| (table.family, table.name)), Some((BRIDGE, "fd-a".to_owned())));
+        assert_eq!(
+            answers(&whole)[0].table().map(|table| (table.family, table.name)),
+            Some((BRIDGE, "fd-a".to_owned()))
+        );
         assert!(answers(&whole[..whole.len() - 1]).is_empty());
         assert!(answers(&[0; 64]).is_empty());
     }

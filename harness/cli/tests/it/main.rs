@@ -8,6 +8,7 @@ mod lab;
 mod library;
 mod mishaps_lab;
 mod mishaps_sim;
+mod residue;
 mod sabotage;
 mod scan;
 mod simulated;

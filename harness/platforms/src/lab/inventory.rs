@@ -155,7 +155,9 @@ mod tests {
     #[expect(clippy::disallowed_methods, reason = "the command that a person is told, with nothing set")]
     fn a_clock_that_was_set_is_told_with_the_command_that_sets_it_back() {
         let now = clock::wall_offset_nanos();
-        for (before, want) in [(now + 900_000_000, None), (now - 90_000_000_000, Some("90.0")), (now + 5_250_000_000, Some("-5.2"))] {
+        for (before, want) in
+            [(now + 900_000_000, None), (now - 90_000_000_000, Some("90.0")), (now + 5_250_000_000, Some("-5.2"))]
+        {
             let mut found = Inventory::default();
             note_clock(now, before, &mut found);
             let told = Inventory::default().differences(&found);

@@ -30,6 +30,7 @@ mod ending;
 mod healing;
 mod keeping;
 mod names;
+mod residue;
 mod rig;
 mod starting;
 mod user;
@@ -41,6 +42,11 @@ const CASES: &[Case] = &[
     ("preflight_finds_what_is_missing", preflight_finds_what_is_missing),
     ("nodes_are_reached_and_have_their_own_home", nodes_are_reached_and_have_their_own_home),
     ("nodes_with_names_ask_the_labs_name_server", names::nodes_with_names_ask_the_labs_name_server),
+    (
+        "whatever_is_left_is_told_with_the_command_that_undoes_it",
+        residue::whatever_is_left_is_told_with_the_command_that_undoes_it,
+    ),
+    ("a_harm_of_a_disk_that_is_left_is_told", residue::a_harm_of_a_disk_that_is_left_is_told),
     ("ends_are_reported_and_units_return_when_asked", ends_are_reported_and_units_return_when_asked),
     ("the_lab_keeps_the_contract", keeping::the_lab_keeps_the_contract),
     ("a_failed_start_leaves_nothing", a_failed_start_leaves_nothing),
