@@ -12,6 +12,7 @@ use firedrill_core::fault::Needs;
 use firedrill_core::harm::{DiskHarm, DiskTarget, NameAnswer};
 use firedrill_core::platform::{Inventory, OpenRequest, Platform as _, Residue};
 use firedrill_core::seed::Seed;
+use firedrill_core::system::LabRecipe;
 use firedrill_core::time::Clock;
 use firedrill_platforms::lab::{self, Lab};
 use firedrill_sys::dirs;
@@ -331,6 +332,28 @@ fn agent() -> PathBuf {
     said.or_else(beside).unwrap()
 }
 
+/// A lab in which everything of these deeds can be done, and every clock can be changed.
+fn open_all(work: &Path, run: &str, recipe: LabRecipe, deeds: &[Deed]) -> Lab {
+    let mut needs = Needs::default();
+    needs.deeds.extend(deeds);
+    needs.clocks.insert(None);
+    needs.disk.insert(None);
+    let run_dir = work.join(format!("run-{run}"));
+    std::fs::create_dir_all(&run_dir).unwrap();
+    let request = OpenRequest {
+        run_id: run.to_owned(),
+        nodes: nodes(),
+        lab: Some(recipe),
+        sim: None,
+        needs,
+        run_dir,
+        lease: Duration::from_secs(5),
+        seed: Seed(1),
+        clock: Clock::start(),
+    };
+    Lab::open(request).unwrap()
+}
+
 pub(crate) fn whatever_is_left_is_told_with_the_command_that_undoes_it(work: &Path) {
     block_on(async {
         let run = run_id("residue");
@@ -342,23 +365,7 @@ pub(crate) fn whatever_is_left_is_told_with_the_command_that_undoes_it(work: &Pa
         if root && Path::new("/dev/loop-control").exists() {
             deeds.extend([Deed::LosePower, Deed::OomProcess, Deed::PressCpu, Deed::PressPids]);
         }
-        let mut needs = Needs::default();
-        needs.deeds.extend(deeds);
-        needs.clocks.insert(None);
-        let run_dir = work.join(format!("run-{run}"));
-        std::fs::create_dir_all(&run_dir).unwrap();
-        let request = OpenRequest {
-            run_id: run.clone(),
-            nodes: nodes(),
-            lab: Some(named),
-            sim: None,
-            needs,
-            run_dir,
-            lease: Duration::from_secs(5),
-            seed: Seed(1),
-            clock: Clock::start(),
-        };
-        let lab = Lab::open(request).unwrap();
+        let lab = open_all(work, &run, named, &deeds);
         lab.start(false).await.unwrap();
         whole(&lab).await;
         let site = Site::of(&lab, &run).await;
@@ -388,7 +395,7 @@ pub(crate) fn whatever_is_left_is_told_with_the_command_that_undoes_it(work: &Pa
 pub(crate) fn a_harm_of_a_disk_that_is_left_is_told(work: &Path) {
     block_on(async {
         let run = run_id("harm");
-        let lab = open_for(work, &run, recipe(), &[Deed::HarmDisk]);
+        let lab = open_all(work, &run, recipe(), &[Deed::HarmDisk]);
         lab.start(false).await.unwrap();
         whole(&lab).await;
         let site = Site::of(&lab, &run).await;
