@@ -114,8 +114,8 @@ fn link_state(link: &Message, names: &BTreeMap<u32, String>) -> String {
 /// `tcmsg`; `TCA_KIND`.
 fn queue_of(queue: &Message, link: String) -> Queue {
     let (handle, parent) = (queue.number(8), queue.number(12));
-    let minor = |number: u32| if number & 0xFFFF == 0 { String::new() } else { format!("{:x}", number & 0xFFFF) };
-    let words = |number: u32| format!("{:x}:{}", number >> 16, minor(number));
+    let minor = |number: u32| Some(number & 0xFFFF).filter(|minor| *minor != 0).map(|minor| format!("{minor:x}"));
+    let words = |number: u32| format!("{:x}:{}", number >> 16, minor(number).unwrap_or_default());
     let kind = queue.text(1);
     let place = match parent {
         ROOT => "root".to_owned(),

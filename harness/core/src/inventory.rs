@@ -51,7 +51,9 @@ impl Inventory {
     pub fn extend(&mut self, other: Self) {
         for (kind, names) in other.items {
             for (name, items) in names {
-                items.into_iter().for_each(|item| self.note(&kind, name.clone(), item));
+                for item in items {
+                    self.note(&kind, name.clone(), item);
+                }
             }
         }
     }
@@ -121,7 +123,9 @@ mod tests {
 
     fn with(items: &[(&str, &str, Item)]) -> Inventory {
         let mut inventory = Inventory::default();
-        items.iter().for_each(|(kind, name, item)| inventory.note(kind, *name, item.clone()));
+        for (kind, name, item) in items {
+            inventory.note(kind, *name, item.clone());
+        }
         inventory
     }
 
@@ -134,16 +138,16 @@ mod tests {
 
     #[test]
     fn what_was_added_changed_or_lost_differs() {
-        let up = ("link", "eth0 of n1", link("up mtu 1500"));
-        let down = ("link", "eth0 of n1", link("down mtu 900"));
-        check(&[up.clone()], &[up.clone()], &[]);
-        check(&[], &[up.clone()], &[("link eth0 of n1: up mtu 1500", "ip link del eth0")]);
-        check(&[up.clone()], &[], &[("link eth0 of n1 is gone", "ip link add eth0")]);
+        let up = [("link", "eth0 of n1", link("up mtu 1500"))];
+        let down = [("link", "eth0 of n1", link("down mtu 900"))];
+        check(&up, &up, &[]);
+        check(&[], &up, &[("link eth0 of n1: up mtu 1500", "ip link del eth0")]);
+        check(&up, &[], &[("link eth0 of n1 is gone", "ip link add eth0")]);
         let what = "link eth0 of n1 was up mtu 1500, is down mtu 900";
-        check(&[up], &[down], &[(what, "ip link set eth0 up mtu 1500")]);
-        let stopped = ("stopped process", "a (7) of n1", Item::stray("kill -CONT 7"));
-        check(&[], &[stopped.clone()], &[("stopped process a (7) of n1", "kill -CONT 7")]);
-        check(&[stopped], &[], &[]);
+        check(&up, &down, &[(what, "ip link set eth0 up mtu 1500")]);
+        let stopped = [("stopped process", "a (7) of n1", Item::stray("kill -CONT 7"))];
+        check(&[], &stopped, &[("stopped process a (7) of n1", "kill -CONT 7")]);
+        check(&stopped, &[], &[]);
     }
 
     #[test]
