@@ -56,9 +56,9 @@ const LEFT: [(&str, &str, &str); 5] = [
         "IN nsenter --mount=/run/firedrill/ns/n3.mounts umount /mnt",
     ),
     (
-        "IN ip link set vn3 mtu 1400",
+        "IN ip link set vn3 txqueuelen 500",
         "link vn3 of the switch was up mtu 1500 master sw0 txqueuelen 1000 arp on, \
-         is up mtu 1400 master sw0 txqueuelen 1000 arp on",
+         is up mtu 1500 master sw0 txqueuelen 500 arp on",
         "IN ip link set dev vn3 up mtu 1500 master sw0 txqueuelen 1000 arp on",
     ),
     ("touch /tmp/fd-RUN-99", "file /tmp/fd-RUN-99", "rm -r /tmp/fd-RUN-99"),
@@ -91,8 +91,8 @@ fn whatever_is_left_in_the_storm_makes_the_run_dirty() {
     let ended = run.end();
     let told = LEFT.map(|(_, what, remedy)| (fill(what), fill(remedy)));
     // What outlives the lab is undone before anything can fail.
-    let file = told.iter().find(|(_, remedy)| remedy.starts_with("rm ")).unwrap();
-    assert_eq!(shell(&state, &file.1).code, 0, "{}", file.1);
+    let outliving = told.iter().find(|(_, remedy)| remedy.starts_with("rm ")).unwrap();
+    assert_eq!(shell(&state, &outliving.1).code, 0, "{}", outliving.1);
     assert_eq!(ended.code, 5, "{}{}", ended.stdout, ended.stderr);
     let folder = fs::read_dir(&out).unwrap().next().unwrap().unwrap().path();
     let record: ScenarioRecord = serde_json::from_slice(&fs::read(folder.join("run.json")).unwrap()).unwrap();
