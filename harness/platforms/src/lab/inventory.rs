@@ -62,7 +62,7 @@ fn note_clock(now: i128, before: i128, found: &mut Inventory) {
 
 /// The lab's groups, whatever is in them, and how they are set.
 fn note_groups(record: &Record, found: &mut Inventory) {
-    let name = format!("{}{}", stray::GROUP, record.run_id);
+    let name = stray::group_name(&record.run_id);
     let tops = cgroup::roots_with(&stray::CONTROLLERS).into_iter().map(|root| root.join(&name));
     for group in tops.flat_map(|top| groups_below(&top)) {
         let path = group.display();

@@ -216,7 +216,8 @@ impl Platform for Lab {
         let prefix = record.init.map(|init| heal::prefix(init.pid)).unwrap_or_default();
         let mut found = agent.inventory().await?.reached_by(&prefix);
         let beside = spawn_blocking(move || inventory::beside(&record, &lab_dir, &run_id, wall)).await;
-        found.extend(beside.map_err(|error| DeedError::NoTarget(format!("this host could not be looked at: {error}")))?);
+        found
+            .extend(beside.map_err(|error| DeedError::NoTarget(format!("this host could not be looked at: {error}")))?);
         Ok(found)
     }
 

@@ -345,6 +345,7 @@ fn open_all(work: &Path, run: &str, recipe: LabRecipe, deeds: &[Deed]) -> Lab {
         nodes: nodes(),
         lab: Some(recipe),
         sim: None,
+        against: None,
         needs,
         run_dir,
         lease: Duration::from_secs(5),
