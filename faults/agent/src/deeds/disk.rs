@@ -151,7 +151,11 @@ impl Work for Disk {
             Ok(_) | Err(_) => Some(()),
         };
         let what = || Refusal::new(RefusalKind::System, format!("{} is still in force on the disk", undo.tag));
-        clock::until(END, Duration::from_millis(5), gone).ok_or_else(what)
+        clock::until(END, Duration::from_millis(5), gone).ok_or_else(what)?;
+        if UnixStream::connect(served.socket).is_err() {
+            look::remove_trials(&served, undo).map_err(|error| Refusal::system("removing files of ours", &error))?;
+        }
+        Ok(())
     }
 
     fn probe(&self, _ends: &Ends, world: &World, undo: &Undo) -> Effect {

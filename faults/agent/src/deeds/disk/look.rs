@@ -2,7 +2,8 @@
 //! What shows only now and then, or only at a loss of power, is counted where it bites, and tried on a file of ours too.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead as _, BufReader};
+use std::fs;
+use std::io::{self, BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -92,8 +93,27 @@ pub(in crate::deeds) fn changes(at: &Path, tag: &str, in_force: bool) -> Result<
 /// A file of ours for a trial.
 fn own_file(folder: &Path, tag: &str) -> PathBuf {
     let number = TRIALS.fetch_add(1, Ordering::Relaxed);
-    let tag = tag.trim_start_matches(crate::protocol::TAG);
-    folder.join(format!("{OWN_FILE}{tag}-{}-{number}", std::process::id()))
+    folder.join(format!("{}{}-{number}", own_files(tag), std::process::id()))
+}
+
+/// What the names of files for trials of an action begin with.
+fn own_files(tag: &str) -> String {
+    format!("{OWN_FILE}{}-", tag.trim_start_matches(crate::protocol::TAG))
+}
+
+/// Removes files of trials, which could not do it themselves through a disk that is gone.
+pub(super) fn remove_trials(served: &Served<'_>, undo: &Undo) -> io::Result<()> {
+    let Some(folder) = undo.saved.get(FOLDER) else { return Ok(()) };
+    let ours = own_files(&undo.tag);
+    for entry in fs::read_dir(served.home.join(folder))?.flatten() {
+        if entry.file_name().to_string_lossy().starts_with(&ours) {
+            match fs::remove_file(entry.path()) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                Ok(()) | Err(_) => {}
+            }
+        }
+    }
+    Ok(())
 }
 
 /// So often that what strikes with a chance strikes almost surely (once in a million it does not), and the n-th is reached.
