@@ -59,13 +59,18 @@ def logs(generator, work):
     paths = [made(generator, work, these) for these in arguments]
     small = generator.with_name("small_logs")
     told = subprocess.run([str(small), *(str(path) for path in paths)], check=True, capture_output=True, text=True).stdout
-    usual, worst, alone, worst_alone = (float(word) for word in told.split())
-    return f"{usual:.3f} ms each with parsing (slowest {worst:.3f}), {alone:.3f} ms to decide (slowest {worst_alone:.3f})"
+    both, worst, alone, worst_alone, violated, worst_violated, told, worst_told = (float(word) for word in told.split())
+    return (f"{both:.3f} ms each with parsing (slowest {worst:.3f}), {alone:.3f} ms to decide (slowest {worst_alone:.3f}), "
+            f"{violated:.3f} ms when violated (slowest {worst_violated:.3f}), and {told:.3f} ms to find the fewest calls "
+            f"that contradict each other (slowest {worst_told:.3f})")
 
 
 def measure(binary, generator, work, wanted=()):
     """Prints the table; rows whose names contain one of the words in `wanted`, or all."""
-    print("measured: seconds on the processor, which other work on the machine does not change much; wall: with all waiting\n")
+    print("measured: seconds on the processor, which other work changes less than wall, the time with all waiting\n")
+    waits = subprocess.run([str(generator.with_name("memory"))], check=True, capture_output=True, text=True).stdout.strip()
+    huge = pathlib.Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    print(f"memory: {waits} ns a load in 256 MiB of small pages; huge pages: {huge.read_text().strip() if huge.exists() else 'none'}\n")
     cores = len(os.sched_getaffinity(0))
     print(f"| history | judge | wall s, one core and {cores} | CPU s (user + system) | measured | aim | peak MiB | aim MiB | MB/s parsed |")
     print("|---|---|---|---|---|---|---|---|---|", flush=True)
@@ -92,7 +97,7 @@ def main(root, binary, words):
     """Builds what is missing, makes the histories in a folder of its own, and measures."""
     import tempfile
 
-    subprocess.run(["cargo", "build", "--release", "--quiet", "-p", "firedrill-check", "--example", "histories", "--example", "small_logs"], cwd=root, check=True)
+    subprocess.run(["cargo", "build", "--release", "--quiet", "-p", "firedrill-check", "--example", "histories", "--example", "small_logs", "--example", "memory"], cwd=root, check=True)
     target = root / os.environ.get("CARGO_TARGET_DIR", "target")
     with tempfile.TemporaryDirectory(prefix="firedrill-bench-judge-") as work:
         measure(binary, target / "release" / "examples" / "histories", pathlib.Path(work), words)

@@ -23,7 +23,7 @@ POINTS_OF_AGENT = 42
 POINTS_OF_HARNESS = 17
 # Worlds in which agents are killed, and living clusters whose runs are.
 WORLDS = int(os.environ.get("FIREDRILL_STORM_WORKERS", "3"))
-CLUSTERS = [word for word in os.environ.get("FIREDRILL_STORM_CLUSTERS", "etcd,etcd,postgres").split(",") if word]
+CLUSTERS = [word for word in os.environ.get("FIREDRILL_STORM_CLUSTERS", "etcd,volumes,postgres").split(",") if word]
 # This part of the kills is of whole runs, against servers that live on.
 LIVING = 0.3
 # A storm that says nothing for so long, in seconds, hangs: longer than anything in it is waited for.

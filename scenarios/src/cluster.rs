@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use firedrill_core::cluster::NodeName;
+use firedrill_core::fault::LabLinks;
 use firedrill_core::platform::PlatformEntry;
 use firedrill_core::scenario::ClusterSpec;
 use firedrill_core::spec::{Fields, Placed};
@@ -14,7 +15,11 @@ use toml::de::DeTable;
 use crate::Context;
 
 /// The platform when neither the file nor the command line names one.
-const DEFAULT_PLATFORM: &str = "lab";
+const DEFAULT_PLATFORM: &str = LAB;
+/// The platform that has a table of its own.
+const LAB: &str = "lab";
+/// Where the lab harms links.
+const LINKS: &[(&str, LabLinks)] = &[("switch", LabLinks::Switch), ("ends", LabLinks::Ends)];
 /// Nodes when the file does not say.
 const DEFAULT_NODES: u32 = 3;
 /// The lab has addresses for so many nodes.
@@ -29,6 +34,7 @@ pub(crate) struct Draft {
     pub(crate) platform: Option<&'static PlatformEntry>,
     /// As many as the file says, or the default if it says so wrongly.
     pub(crate) nodes: Vec<NodeName>,
+    lab_links: LabLinks,
     settle: Option<Duration>,
     start: Duration,
 }
@@ -41,6 +47,7 @@ impl Draft {
             system_name: self.entry?.name,
             system,
             platform: self.platform?,
+            lab_links: self.lab_links,
             nodes: self.nodes,
             settle,
             start: self.start,
@@ -60,6 +67,7 @@ pub(crate) fn read(context: &Context<'_>, root: &mut Fields<'_, '_>) -> Draft {
         system: None,
         platform: None,
         nodes: NodeName::numbered(DEFAULT_NODES),
+        lab_links: LabLinks::default(),
         settle: None,
         start: DEFAULT_START,
     };
@@ -74,6 +82,7 @@ pub(crate) fn read(context: &Context<'_>, root: &mut Fields<'_, '_>) -> Draft {
     draft.settle = context.span_of_time(&mut fields, "settle").map(|placed| placed.value);
     draft.start = context.span_of_time(&mut fields, "start").map_or(DEFAULT_START, |placed| placed.value);
     draft.platform = platform(context, &mut fields);
+    draft.lab_links = lab_links(context, &mut fields, draft.platform);
 
     let known: Vec<&str> = context.registries.systems.iter().map(|entry| entry.name).collect();
     let named = fields.required_name("system", &known);
@@ -126,6 +135,18 @@ fn platform(context: &Context<'_>, fields: &mut Fields<'_, '_>) -> Option<&'stat
         (None, Some(found)) => found,
         (None, None) => find(DEFAULT_PLATFORM, "`platform` is not given, and "),
     }
+}
+
+/// `[cluster.lab]`. A file for the lab that is to run elsewhere for once may have one.
+fn lab_links(context: &Context<'_>, fields: &mut Fields<'_, '_>, platform: Option<&'static PlatformEntry>) -> LabLinks {
+    let Some(mut lab) = fields.table(LAB, "[cluster.lab]") else { return LabLinks::default() };
+    if let Some(platform) = platform.filter(|platform| platform.name != LAB && context.overrides.platform.is_none()) {
+        let message = format!("the platform {} has nothing of the lab", platform.name);
+        context.note(lab.span(), message, "leave [cluster.lab] out, or write `platform = \"lab\"`");
+    }
+    let links = lab.word("links", LINKS, LabLinks::default());
+    lab.finish();
+    links
 }
 
 fn system_entry(context: &Context<'_>, named: &Placed<String>) -> Option<&'static SystemEntry> {

@@ -19,6 +19,7 @@ use std::fmt::Debug;
 
 use firedrill_core::action::{Action, Effect, ProcessRef, Undo};
 use firedrill_core::cluster::NodeName;
+use firedrill_sys::clock as sys_clock;
 use firedrill_sys::process::Process;
 
 use crate::ends::Ends;
@@ -52,6 +53,14 @@ pub struct Scene<'a> {
     pub hold: Option<u64>,
     /// Whether what is done at once is to be done by half only, see [`crate::sabotage`].
     pub by_half: bool,
+}
+
+impl Scene<'_> {
+    /// When a data plane is to end the action by itself, so long after the agent should have: both in nanoseconds, and the
+    /// first by `CLOCK_BOOTTIME`.
+    fn deadline(&self, margin: u64) -> Option<u64> {
+        self.hold.map(|hold| sys_clock::boottime_nanos().saturating_add(hold).saturating_add(margin))
+    }
 }
 
 /// What the agent has in its hands while an action is in force.

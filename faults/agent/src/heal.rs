@@ -18,6 +18,7 @@ use firedrill_sys::identity::{Identity, own_namespace};
 use firedrill_sys::namespaces::{self, Kind};
 use serde::{Deserialize, Serialize};
 
+use crate::disk::trial;
 use crate::journal::{self, Header, Leftover};
 use crate::leftovers;
 use crate::protocol::Refusal;
@@ -90,7 +91,8 @@ pub fn run(job: &str) -> io::Result<bool> {
 
 /// Heals, and tells of each thing.
 pub fn heal(job: &Job, tell: &mut (dyn FnMut(Told) + Send)) {
-    orphans::end(job, tell);
+    let tries = |role: &str| role == trial::ARGUMENT;
+    orphans::end(job, |role| !tries(role), tell);
     for folder in &job.journals {
         match journal::find(folder, &job.tag) {
             Ok(paths) => paths.iter().for_each(|path| heal_journal(job, path, tell)),
@@ -98,6 +100,8 @@ pub fn heal(job: &Job, tell: &mut (dyn FnMut(Told) + Send)) {
         }
     }
     tagged::remove(job, tell);
+    // Whoever tries a disk that is frozen or stalled can end only now; and it holds nothing.
+    orphans::end(job, tries, tell);
 }
 
 fn unread(path: &Path, why: &str) -> Told {

@@ -136,16 +136,32 @@ pub struct Ground {
     pub device: Option<PathBuf>,
 }
 
-/// Where a node, or the clients, are attached to the switch.
+/// Where a node is, or the clients are, in the network.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Site {
     /// A file that is the network namespace (an nsfs mount or `/proc/PID/ns/net`).
     pub netns: PathBuf,
-    /// Name of the interface on the switch's side: `vn1`.
+    /// Name of its link at the switch, in the agent's network namespace, where there is a switch.
     pub link: String,
-    /// The address inside the namespace.
+    /// Its IPv4 address.
     pub address: Ipv4Addr,
+    /// Where its packets are taken.
+    #[serde(default)]
+    pub reach: Reach,
+}
+
+/// Where the packets of a node, or of the clients, are taken out of the kernel's way.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reach {
+    /// At its link of the switch.
+    #[default]
+    Switch,
+    /// At its own end: by this interface, in its own network namespace.
+    OwnEnd(String),
+    /// Only at the other end of each link.
+    OtherEnd,
 }
 
 /// A line from the agent.

@@ -217,7 +217,7 @@ impl Server {
         let stage = Stage::new(config);
         match stage {
             Ok(stage) => {
-                let cut_by = cut::mechanism(stage.holder.world.keeper).to_owned();
+                let cut_by = cut::mechanism(&stage.holder.world).to_owned();
                 self.stage = Some(stage);
                 Answer::Hello { version: VERSION, cut_by }
             }

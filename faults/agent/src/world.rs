@@ -19,6 +19,8 @@ pub struct World {
     pub config: Config,
     /// Who keeps the tables of cuts in being.
     pub keeper: Keeper,
+    /// Whether what a host sends can be taken at its own end.
+    pub has_egress: bool,
     /// Who impairs links.
     pub wires: Wires,
     netns: BTreeMap<NodeName, NetnsId>,
@@ -38,7 +40,8 @@ impl World {
             netns.insert(node.name.clone(), id);
         }
         let (begun, claims) = (Mutex::default(), Mutex::default());
-        Self { config, keeper: nft::keeper(), wires: Wires::default(), netns, begun, claims }.checked()
+        let (keeper, has_egress) = (nft::keeper(), nft::has_egress());
+        Self { config, keeper, has_egress, wires: Wires::default(), netns, begun, claims }.checked()
     }
 
     /// For undoing what an agent that is gone has left, of whose namespaces some may be gone too: with them went what ran
@@ -47,7 +50,8 @@ impl World {
         let found = |node: &NodeSite| Some((node.name.clone(), NetnsId::of_file(&node.site.netns).ok()?));
         let netns = config.nodes.iter().filter_map(found).collect();
         let (begun, claims) = (Mutex::default(), Mutex::default());
-        Self { config, keeper: nft::keeper(), wires: Wires::default(), netns, begun, claims }.checked()
+        let (keeper, has_egress) = (nft::keeper(), nft::has_egress());
+        Self { config, keeper, has_egress, wires: Wires::default(), netns, begun, claims }.checked()
     }
 
     fn checked(self) -> Result<Self, Refusal> {

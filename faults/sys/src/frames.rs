@@ -95,10 +95,13 @@ pub struct Outlet {
 }
 
 impl Outlet {
-    /// On an interface of the calling thread's network namespace.
-    pub fn open(interface: &str) -> io::Result<Self> {
+    /// On an interface of the calling thread's network namespace. What it sends bears `mark`; 0 is none.
+    pub fn open(interface: &str, mark: u32) -> io::Result<Self> {
         let fd = packet_socket()?;
         set(&fd, libc::SOL_PACKET, PACKET_VNET_HDR, &1_i32)?;
+        if mark != 0 {
+            setsockopt(&fd, sockopt::Mark, &mark)?;
+        }
         // Protocol 0 takes nothing in.
         bind(&fd, if_nametoindex(interface)?, 0)?;
         Ok(Self { fd })

@@ -1,8 +1,10 @@
-//! Cuts made in nftables over a netlink socket of our own: one table of family `bridge` for each, which the kernel deletes
-//! when the socket that made it closes (`NFT_TABLE_F_OWNER`, Linux ≥ 5.12).
+//! Links taken out of the kernel's way in nftables, over a netlink socket of our own: a table of family `bridge` in a switch,
+//! or of family `netdev` at a host's own interface, which the kernel deletes when the socket that made it closes
+//! (`NFT_TABLE_F_OWNER`, Linux ≥ 5.12).
 //!
 //! Message formats: `linux/netfilter/nf_tables.h`, `linux/netfilter/nfnetlink.h`. A batch is all or nothing.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::net::Ipv4Addr;
@@ -42,9 +44,56 @@ pub struct Pair {
     pub only: Only,
 }
 
-/// Which IPv4 packets of a pair; all by default.
+/// A side of a host's interface.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Hook {
+    /// What comes in, before anything else of the host has it but packet sockets.
+    Ingress,
+    /// What goes out, after everything else of the host but packet sockets that listen (Linux ≥ 5.16). Whoever sent it does
+    /// not learn what becomes of it.
+    Egress,
+}
+
+impl Hook {
+    /// As `nft` names it.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Ingress => "ingress",
+            Self::Egress => "egress",
+        }
+    }
+}
+
+/// What becomes of packets at a side of an interface.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rule {
+    /// The side.
+    pub hook: Hook,
+    /// Which of them.
+    pub only: Only,
+    /// What.
+    pub then: Then,
+}
+
+/// What becomes of a packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Then {
+    /// It is gone.
+    Drop,
+    /// It leaves by another device instead.
+    Forward {
+        /// The index of that.
+        device: u32,
+        /// Those with this mark go on.
+        unless: u32,
+    },
+}
+
+/// Which IPv4 packets; all by default.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Only {
+    /// Those from this address.
+    pub from: Option<Ipv4Addr>,
     /// Those to this address.
     pub to: Option<Ipv4Addr>,
     /// TCP segments.
@@ -64,54 +113,111 @@ pub enum Keeper {
 
 /// Whether this kernel has tables that die with their socket.
 pub fn keeper() -> Keeper {
-    let release = uname().map(|names| names.release().to_string_lossy().into_owned()).unwrap_or_default();
-    keeper_of(&release)
+    keeper_of(&release())
 }
 
 fn keeper_of(release: &str) -> Keeper {
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map_while(|part| part.parse::<u32>().ok());
-    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    if version >= (5, 12) { Keeper::Socket } else { Keeper::Nobody }
+    if version(release) >= (5, 12) { Keeper::Socket } else { Keeper::Nobody }
 }
 
-/// A table that drops IPv4 packets between pairs of interfaces, in the network namespace of the thread that made it.
+/// Whether this kernel has [`Hook::Egress`], as far as its number tells: one may have been built without.
+pub fn has_egress() -> bool {
+    version(&release()) >= (5, 16)
+}
+
+fn release() -> String {
+    uname().map(|names| names.release().to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+fn version(release: &str) -> (u32, u32) {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map_while(|part| part.parse::<u32>().ok());
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
+/// The families in which tables of ours are.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Family {
+    /// Of a switch.
+    Bridge,
+    /// Of a host's interface.
+    Netdev,
+}
+
+impl Family {
+    /// Both.
+    const ALL: [Self; 2] = [Self::Bridge, Self::Netdev];
+
+    const fn number(self) -> u8 {
+        match self {
+            Self::Bridge => message::BRIDGE,
+            Self::Netdev => message::NETDEV,
+        }
+    }
+
+    /// As `nft` names it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Bridge => "bridge",
+            Self::Netdev => "netdev",
+        }
+    }
+}
+
+/// A table that takes IPv4 packets of links out of the kernel's way, in the network namespace of the thread that made it.
 /// ARP passes, so senders see silence and never "host unreachable".
 #[derive(Debug)]
-pub struct DropTable {
+pub struct LinkTable {
     socket: Socket,
+    family: Family,
     name: String,
 }
 
-impl DropTable {
-    /// Makes the table with all its rules in one transaction. On an error nothing of it is there.
-    pub fn create(name: &str, pairs: &[Pair], keeper: Keeper) -> io::Result<Self> {
+impl LinkTable {
+    /// In a switch: drops what passes between pairs of interfaces. All rules are one transaction: on an error nothing of it
+    /// is there.
+    pub fn in_switch(name: &str, pairs: &[Pair], keeper: Keeper) -> io::Result<Self> {
+        let rules = pairs.iter().flat_map(|pair| Body::drop_rules(name, pair));
+        Self::create(name, Family::Bridge, std::iter::once(Body::forward_chain(name)).chain(rules), keeper)
+    }
+
+    /// At an interface of a host. On an error nothing of it is there.
+    pub fn at_interface(name: &str, interface: &str, rules: &[Rule], keeper: Keeper) -> io::Result<Self> {
+        let hooks: BTreeSet<Hook> = rules.iter().map(|rule| rule.hook).collect();
+        let chains = hooks.into_iter().map(|hook| Body::edge_chain(name, hook, interface));
+        let rules = rules.iter().flat_map(|rule| Body::edge_rules(name, rule));
+        Self::create(name, Family::Netdev, chains.chain(rules), keeper)
+    }
+
+    fn create(name: &str, family: Family, rest: impl Iterator<Item = Body>, keeper: Keeper) -> io::Result<Self> {
         let mut socket = Socket::open()?;
-        let mut bodies = vec![Body::table(name, keeper == Keeper::Socket), Body::forward_chain(name)];
-        bodies.extend(pairs.iter().flat_map(|pair| Body::drop_rules(name, pair)));
-        socket.transact(&bodies)?;
-        Ok(Self { socket, name: name.to_owned() })
+        let table = Body::table(name, keeper == Keeper::Socket);
+        socket.transact(family, &std::iter::once(table).chain(rest).collect::<Vec<_>>())?;
+        Ok(Self { socket, family, name: name.to_owned() })
     }
 
     /// Deletes the table. The socket closes in any case.
     pub fn delete(mut self) -> io::Result<()> {
-        self.socket.transact(&[Body::delete_table(&self.name)])
+        self.socket.transact(self.family, &[Body::delete_table(&self.name)])
     }
 }
 
 /// Deletes a table that nobody keeps, by its name; fine if there is none. `EPERM` if another socket owns it.
-pub fn delete_table(name: &str) -> io::Result<()> {
-    match Socket::open()?.transact(&[Body::delete_table(name)]) {
+pub fn delete_table(family: Family, name: &str) -> io::Result<()> {
+    match Socket::open()?.transact(family, &[Body::delete_table(name)]) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
     }
 }
 
-/// Names of the tables of family `bridge` in this network namespace that begin with `prefix`, sorted.
-pub fn tables(prefix: &str) -> io::Result<Vec<String>> {
-    let mut names: Vec<String> = Socket::open()?.dump(message::BRIDGE)?.into_iter().map(|table| table.name).collect();
-    names.retain(|name| name.starts_with(prefix));
-    names.sort();
-    Ok(names)
+/// The tables of these families in this network namespace whose names begin with `prefix`, sorted.
+pub fn tables(prefix: &str) -> io::Result<Vec<(Family, String)>> {
+    let mut found = Vec::new();
+    for family in Family::ALL {
+        let tables = Socket::open()?.dump(family.number())?.into_iter().map(|table| (family, table.name));
+        found.extend(tables.filter(|(_, name)| name.starts_with(prefix)));
+    }
+    found.sort();
+    Ok(found)
 }
 
 /// A table of any family.
@@ -168,10 +274,10 @@ impl Socket {
         Ok(Self { fd, sequence: 1 })
     }
 
-    /// Sends all as one batch and waits until the kernel has acknowledged each.
-    fn transact(&mut self, bodies: &[Body]) -> io::Result<()> {
+    /// Sends all as one batch for tables of a family and waits until the kernel has acknowledged each.
+    fn transact(&mut self, family: Family, bodies: &[Body]) -> io::Result<()> {
         let first = self.sequence;
-        let (batch, last) = message::batch(bodies, first);
+        let (batch, last) = message::batch(bodies, family.number(), first);
         self.sequence = last + 1;
         send(self.fd.as_raw_fd(), &batch, MsgFlags::empty())?;
         // The batch's begin has number `first`; its end has `last`. Neither is acknowledged unless the batch itself fails.

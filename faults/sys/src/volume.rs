@@ -1,10 +1,12 @@
 //! Volumes: file systems of their own in image files, whose power can be cut. What was not on the device then is gone.
 
+use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -46,6 +48,12 @@ mod calls {
     nix::ioctl_none_bad!(freeze, nix::request_code_readwrite!(b'X', 119, size_of::<i32>()));
     nix::ioctl_none_bad!(thaw, nix::request_code_readwrite!(b'X', 120, size_of::<i32>()));
     nix::ioctl_write_ptr_bad!(shut_down, nix::request_code_read!(b'X', 125, size_of::<u32>()), u32);
+
+    /// `struct mount_attr`, and of `MOUNT_ATTR_*`: every access is noted, and which settings of that kind make room for
+    /// this one (linux/mount.h; `open_tree(2)`, `mount_setattr(2)`).
+    pub(super) const STRICT: [u64; 4] = [0x20, 0x70 | 0x80, 0, 0];
+    /// `OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC`.
+    pub(super) const CLONE: libc::c_int = 1 | libc::O_CLOEXEC;
 }
 
 /// `FS_SHUTDOWN_FLAGS_NOLOGFLUSH`: not even the journal's memory reaches the device.
@@ -163,6 +171,46 @@ pub fn thaw(root: &File) -> io::Result<()> {
         Ok(_) | Err(Errno::EINVAL) => Ok(()),
         Err(errno) => Err(errno.into()),
     }
+}
+
+/// How long the clock by which accesses are noted may stand still: it ticks a hundred times a second at least (`CONFIG_HZ`).
+const TICK: Duration = Duration::from_millis(30);
+
+/// Whether the file system at `at` is frozen. Never waits for it: the kernel notes when a folder was read last, but on a frozen
+/// file system it leaves that out rather than wait (`touch_atime`, fs/inode.c). So the topmost folder is read, by way of a
+/// mount of its own that nobody else sees and that notes every access. Needs `CAP_SYS_ADMIN`, and Linux 5.12.
+pub fn is_frozen(at: &Path) -> io::Result<bool> {
+    let view = strict_view(at)?;
+    let root = PathBuf::from(format!("/proc/self/fd/{}/.", view.as_raw_fd()));
+    let accessed = || fs::metadata(&root).map(|root| (root.atime(), root.atime_nsec()));
+    let noted = clock::until(TICK, INTERVAL, || {
+        let looked = accessed().and_then(|before| {
+            fs::read_dir(&root)?.next().transpose()?;
+            Ok(accessed()? != before)
+        });
+        // Within one tick it is noted once.
+        if matches!(looked, Ok(false)) { None } else { Some(looked) }
+    });
+    noted.map_or(Ok(true), |noted| noted.map(|noted| !noted))
+}
+
+/// A mount of its own of what is mounted at `at`, in no namespace, which notes every access.
+#[expect(unsafe_code, reason = "nix knows neither call")]
+fn strict_view(at: &Path) -> io::Result<OwnedFd> {
+    let path = CString::new(at.as_os_str().as_bytes())?;
+    // SAFETY: the path lives until the call returns.
+    let view = unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), calls::CLONE) };
+    let view = Errno::result(i32::try_from(view).map_err(io::Error::other)?)?;
+    // SAFETY: the kernel has just given us this descriptor.
+    let view = unsafe { OwnedFd::from_raw_fd(view) };
+    let (here, strict) = (c"", calls::STRICT);
+    // SAFETY: both pointers live until the call returns, and the size is that of what the second points to.
+    let set = unsafe {
+        let (fd, size) = (view.as_raw_fd(), size_of_val(&strict));
+        libc::syscall(libc::SYS_mount_setattr, fd, here.as_ptr(), libc::AT_EMPTY_PATH, strict.as_ptr(), size)
+    };
+    Errno::result(set)?;
+    Ok(view)
 }
 
 /// Thaws the file system on a loop device that may be mounted nowhere any more: a frozen one keeps its device for good, and

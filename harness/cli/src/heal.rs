@@ -35,6 +35,8 @@ pub(crate) fn heal(args: &HealArgs) -> ExitCode {
         Some(ids) => ids.iter().map(|id| format!("{TAG}{id}-")).collect(),
         None => vec![TAG.to_owned()],
     };
+    // Whoever waits for a frozen volume of a lab that is gone ends once that is thawed.
+    healing.swept();
     for tag in &tags {
         healing.agents("this host", lab::heal::heal_host(tag));
         for id in lab::heal::left_running() {

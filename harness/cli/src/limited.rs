@@ -33,6 +33,9 @@ pub(crate) struct Limited<'a> {
 /// So often the memory is looked at, unless much more is about to be held; a question costs some ten microseconds.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 
+/// The most that is added to the limit of time.
+const GRACE: Duration = Duration::from_millis(500);
+
 /// So many bytes of a pipe are read between two questions for a limit.
 const PIECE: u64 = 16 << 20;
 
@@ -57,8 +60,18 @@ impl<'a> Limited<'a> {
 
     /// The limit that was reached, or would be if so many bytes more were held.
     pub(crate) fn exceeded(&self, more: usize) -> Option<Stop> {
+        self.exceeded_after(Duration::ZERO, more)
+    }
+
+    /// How much longer than the limit of time it may take to say how far a history was verified.
+    pub(crate) fn grace(&self) -> Duration {
+        self.args.limit_time.map_or(Duration::ZERO, |limit| (limit / 10).min(GRACE))
+    }
+
+    /// [`Limited::exceeded`], when it may take so much longer.
+    pub(crate) fn exceeded_after(&self, extra: Duration, more: usize) -> Option<Stop> {
         let now = self.clock.now();
-        if self.end.is_some_and(|end| now >= end) {
+        if self.end.is_some_and(|end| now >= end.plus(extra)) {
             return Some(Stop::Time);
         }
         let last = RunTime::from_nanos(self.looked.load(Ordering::Relaxed));

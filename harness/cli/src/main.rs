@@ -9,7 +9,9 @@ mod heal;
 mod judge;
 mod judge_durable;
 mod judge_evidence;
+mod judge_export;
 mod judge_file;
+mod judge_linear;
 mod judge_txn;
 mod judge_weak;
 mod limited;
@@ -32,9 +34,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Parser as _;
 use firedrill_core::verdict::exit;
+use firedrill_sys::huge::HugePages;
 
 use crate::args::{Cli, Verb};
 use crate::failure::Failure;
+
+/// Judging looks up entries of large tables in no order.
+#[global_allocator]
+static MEMORY: HugePages = HugePages;
 
 fn main() -> ExitCode {
     // A lab's holder is this program again, and so is who looks into one. They must not have started a thread, so that

@@ -1,7 +1,7 @@
 //! Reports on disk: in the run's folder, and where the command line says.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use firedrill_core::record::ScenarioRecord;
@@ -47,10 +47,20 @@ pub(crate) fn try_file(path: &Path) -> Result<(), Failure> {
 
 /// Under another name first, so that a full disk never leaves half of a report, or none where one was.
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace_with(path, |out| out.write_all(bytes))
+}
+
+/// The same for what is written in pieces: when that fails, what was there stays, and nothing else does.
+pub(crate) fn replace_with(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".part");
     let part: PathBuf = path.with_file_name(name);
-    let written = fs::write(&part, bytes).and_then(|()| fs::rename(&part, path));
+    let fill = |file: File| {
+        let mut out = BufWriter::new(file);
+        write(&mut out)?;
+        out.flush()
+    };
+    let written = File::create(&part).and_then(fill).and_then(|()| fs::rename(&part, path));
     if written.is_err() {
         // The first error is the one that tells why.
         drop(fs::remove_file(&part));

@@ -105,6 +105,19 @@ pub struct Needs {
     pub volumes: BTreeSet<FileSystem>,
     /// Nodes that are named whose names are to be answered wrongly.
     pub names: BTreeSet<NodeName>,
+    /// Where the links between the lab's nodes are harmed.
+    pub links: LabLinks,
+}
+
+/// Where the lab cuts and impairs links: `[cluster.lab] links`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LabLinks {
+    /// In the switch between the nodes.
+    #[default]
+    Switch,
+    /// At the nodes' own ends, as on hosts with no switch of ours between them.
+    Ends,
 }
 
 impl Needs {
@@ -115,6 +128,7 @@ impl Needs {
         self.clocks.extend(other.clocks);
         self.volumes.extend(other.volumes);
         self.names.extend(other.names);
+        self.links = self.links.max(other.links);
     }
 }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::check::{Check, When};
 use crate::cluster::{NodeName, Selector};
-use crate::fault::{Fault, FaultEntry, Needs};
+use crate::fault::{Fault, FaultEntry, LabLinks, Needs};
 use crate::history::Route;
 use crate::platform::PlatformEntry;
 use crate::seed::Seed;
@@ -55,9 +55,9 @@ impl Scenario {
         self.invariants.iter().any(|invariant| invariant.check.needs_audit())
     }
 
-    /// What its faults need from the start.
+    /// What its faults need from the start, and how its cluster is asked to be.
     pub fn needs(&self) -> Needs {
-        let mut all = Needs::default();
+        let mut all = Needs { links: self.cluster.lab_links, ..Needs::default() };
         for spec in &self.faults {
             all.add(spec.fault.needs());
             all.deeds.extend(spec.entry.deeds);
@@ -74,6 +74,8 @@ pub struct ClusterSpec {
     pub system: Arc<dyn System>,
     /// The platform.
     pub platform: &'static PlatformEntry,
+    /// Where the lab harms links.
+    pub lab_links: LabLinks,
     /// The nodes.
     pub nodes: Vec<NodeName>,
     /// How long recovery after the storm may take.

@@ -1,69 +1,71 @@
-//! Cutting links: a table of our own in the switch drops what comes in by one interface and would leave by another.
+//! Cutting links: tables of our own drop their packets, in the switch or at the hosts' ends. What a wire has of them in its
+//! hands goes past these, so that it is told.
+
+use std::io;
 
 use firedrill_core::action::{Action, Effect, Link, Presence, ProcessRef, Undo};
 use firedrill_core::harm::{Chance, Impairment};
 use firedrill_sys::clock;
-use firedrill_sys::nft::{self, DropTable, Keeper, Only, Pair};
+use firedrill_sys::nft::{Keeper, LinkTable, Only, Then};
 use firedrill_sys::packet::{self, DATAGRAMS, Direction};
 
 use super::{Grip, Scene, Work, impair, not_mine};
 use crate::ends::Ends;
-use crate::protocol::{Refusal, RefusalKind};
+use crate::protocol::{Reach, Refusal, RefusalKind};
+use crate::tables;
+use crate::wire::client::Kept;
+use crate::wire::{At, Severed, Way};
 use crate::world::{World, is_tag};
 
 /// What a cut is as an impairment.
 const EVERYTHING: Impairment = Impairment::Loss { chance: Chance::CERTAIN };
 
-/// The interfaces of the links. At least one link, between different ends that are there.
-pub fn pairs(world: &World, links: &[Link], port: Option<u16>) -> Result<Vec<Pair>, Refusal> {
-    if links.is_empty() {
-        return Err(Refusal::new(RefusalKind::NoTarget, "no links"));
-    }
-    let pair = |link: &Link| {
-        if link.from == link.to {
-            return Err(Refusal::new(RefusalKind::NoTarget, format!("{link} does not pass the switch")));
-        }
-        let (input, output) = (world.site(&link.from)?.link.clone(), world.site(&link.to)?.link.clone());
-        Ok(Pair { input, output, only: Only { port, ..Only::default() } })
-    };
-    links.iter().map(pair).collect()
-}
-
 /// What cuts are made with, in words.
-pub const fn mechanism(keeper: Keeper) -> &'static str {
-    match keeper {
-        Keeper::Socket => "nft table of family bridge, owned by the agent's socket: its death ends the cut",
-        Keeper::Nobody => {
+pub fn mechanism(world: &World) -> &'static str {
+    let at_ends = world.config.nodes.iter().any(|node| matches!(node.site.reach, Reach::OwnEnd(_)));
+    match (world.keeper, at_ends) {
+        (Keeper::Socket, false) => "nft table of family bridge, owned by the agent's socket: its death ends the cut",
+        (Keeper::Socket, true) => {
+            "nft tables of family netdev at the hosts' own interfaces, owned by the agent's sockets: its death ends the cut"
+        }
+        (Keeper::Nobody, _) => {
             "nft table of family bridge, without an owner (needs Linux 5.12): deleted by the agent's guard"
         }
     }
 }
 
-/// The kernel objects of a cut.
-pub(super) fn creates(keeper: Keeper, tag: &str) -> Vec<String> {
-    vec![match keeper {
-        Keeper::Socket => format!("nft bridge {tag}"),
-        Keeper::Nobody => format!("nft bridge {tag} (without an owner)"),
-    }]
+/// Links that are cut.
+#[derive(Debug)]
+pub(super) struct Severance {
+    tables: Vec<LinkTable>,
+    /// Dropped after the tables are gone.
+    _kept: Kept,
 }
 
-/// Makes the table.
-pub(super) fn apply(world: &World, tag: &str, (links, port): (&[Link], Option<u16>)) -> Result<DropTable, Refusal> {
-    let pairs = pairs(world, links, port)?;
-    DropTable::create(tag, &pairs, world.keeper).map_err(|error| Refusal::system(format!("nft table {tag}"), &error))
+/// Makes the tables, and tells the wire.
+pub(super) fn apply(world: &World, tag: &str, ways: Vec<Way>, port: Option<u16>) -> Result<Severance, Refusal> {
+    // In the switch whatever passes between two of its links is of these, whoever it is from or to.
+    let only = |way: &Way| match way.at {
+        At::Switch { .. } => Only { port, ..Only::default() },
+        At::Sender(_) | At::Receiver(_) => Only { from: Some(way.from), to: Some(way.to), port, tcp: false },
+    };
+    let tables = tables::make(tag, &ways, only, |_| Ok(Then::Drop), world.keeper)
+        .map_err(|error| Refusal::system(format!("nft table {tag}"), &error))?;
+    let kept = world.wires.cut(Severed { tag: tag.to_owned(), ways, port });
+    Ok(Severance { tables, _kept: kept })
 }
 
-/// Deletes the table; fine if there is none.
-pub(super) fn revert(table: Option<DropTable>, tag: &str) -> Result<(), Refusal> {
-    let deleted = match table {
+/// Deletes the tables; fine if there are none.
+pub(super) fn revert(cut: Option<Severance>, tag: &str, ways: &[Way]) -> Result<(), Refusal> {
+    let deleted = match cut {
         // When deleting fails, the socket closes nevertheless, and an owned table with it: look whether one is left.
-        Some(table) => table.delete().or_else(|error| match nft::tables(tag) {
-            Ok(left) if !left.iter().any(|name| name == tag) => Ok(()),
+        Some(cut) => tables::delete(cut.tables).or_else(|error| match tables::left(tag, ways) {
+            Ok(0) => Ok(()),
             Ok(_) | Err(_) => Err(error),
         }),
-        None => nft::delete_table(tag),
+        None => tables::delete_orphans(tag, ways),
     };
-    deleted.map_err(|error| Refusal::system(format!("deleting nft table {tag}"), &error))
+    deleted.map_err(|error: io::Error| Refusal::system(format!("deleting nft table {tag}"), &error))
 }
 
 /// Cutting links.
@@ -76,22 +78,22 @@ fn parts(undo: &Undo) -> Result<(&[Link], Option<u16>), Refusal> {
 
 impl Work for Cut {
     fn prepare(&self, world: &World, undo: Undo) -> Result<Undo, Refusal> {
-        let (links, port) = parts(&undo)?;
-        pairs(world, links, port)?;
-        let creates = creates(world.keeper, &undo.tag);
+        let ways = tables::ways(world, parts(&undo)?.0)?;
+        let creates = tables::creates(&undo.tag, &ways, world.keeper);
         Ok(Undo { creates, ..undo })
     }
 
     fn apply(&self, scene: &mut Scene<'_>, undo: &Undo) -> Result<(Box<dyn Grip>, u64), Refusal> {
-        let table = apply(scene.world, &undo.tag, parts(undo)?)?;
-        Ok((Box::new(table), clock::boottime_nanos()))
+        let (links, port) = parts(undo)?;
+        let cut = apply(scene.world, &undo.tag, tables::ways(scene.world, links)?, port)?;
+        Ok((Box::new(cut), clock::boottime_nanos()))
     }
 
-    fn undo(&self, _world: &World, undo: &Undo, _held: &[ProcessRef]) -> Result<(), Refusal> {
+    fn undo(&self, world: &World, undo: &Undo, _held: &[ProcessRef]) -> Result<(), Refusal> {
         if !is_tag(&undo.tag) {
             return Err(Refusal::new(RefusalKind::Order, format!("`{}` is not a tag of ours", undo.tag)));
         }
-        revert(None, &undo.tag)
+        revert(None, &undo.tag, &tables::ways(world, parts(undo)?.0)?)
     }
 
     fn probe(&self, ends: &Ends, _world: &World, undo: &Undo) -> Effect {
@@ -104,9 +106,9 @@ impl Work for Cut {
     }
 }
 
-impl Grip for DropTable {
-    fn let_go(self: Box<Self>, _world: &World, undo: &Undo, _held: &[ProcessRef]) -> Result<(), Refusal> {
-        revert(Some(*self), &undo.tag)
+impl Grip for Severance {
+    fn let_go(self: Box<Self>, world: &World, undo: &Undo, _held: &[ProcessRef]) -> Result<(), Refusal> {
+        revert(Some(*self), &undo.tag, &tables::ways(world, parts(undo)?.0)?)
     }
 }
 

@@ -25,8 +25,8 @@ use crate::failpoint;
 use crate::protocol::{Ground, Refusal, RefusalKind};
 use crate::world::World;
 
-/// A disk ends a harm by itself so long after the agent should have.
-const MARGIN: Duration = Duration::from_millis(500);
+/// A disk ends a harm by itself so long after the agent should have, in nanoseconds.
+const MARGIN: u64 = 500_000_000;
 /// How long the end of a harm may take; what was not synced is synced then.
 const END: Duration = Duration::from_secs(5);
 /// The key, in what an undo saves, of the folder by which the harm is tried.
@@ -122,13 +122,12 @@ impl Work for Disk {
             rest::flip(&served, harm.target, &own)?;
             return Ok((Box::new(Harming(None)), clock::boottime_nanos()));
         }
-        let margin = u64::try_from(MARGIN.as_nanos()).unwrap_or(u64::MAX);
         let order = Order::Harm {
             tag: undo.tag.clone(),
             target: harm.target.clone(),
             how: harm.how,
             seed: harm.seed,
-            most_nanos: scene.hold.map(|hold| hold.saturating_add(margin)),
+            deadline: scene.deadline(MARGIN),
         };
         let (stream, reply) = served.ask(&order)?;
         let Reply::InForce { from } = reply else { return Err(unexpected(reply)) };

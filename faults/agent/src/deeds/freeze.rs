@@ -17,7 +17,7 @@ use super::disk::look;
 use super::{Grip, Scene, Work, not_mine};
 use crate::ends::Ends;
 use crate::failpoint;
-use crate::protocol::{Refusal, RefusalKind};
+use crate::protocol::{NodeSite, Refusal, RefusalKind};
 use crate::world::World;
 
 /// Freezing the file system of a node's home.
@@ -92,10 +92,16 @@ fn volume_of<'a>(world: &'a World, undo: &Undo) -> Result<&'a Path, Refusal> {
     let Action::FreezeDisk { node } = &undo.action else { return Err(not_mine(&undo.action)) };
     let site = world.config.nodes.iter().find(|site| site.name == *node);
     let site = site.ok_or_else(|| Refusal::new(RefusalKind::NoTarget, format!("there is no node {node} here")))?;
-    if let (Some(home), Some(_)) = (&site.ground.home, &site.ground.device) {
-        Ok(home)
-    } else {
-        let what = format!("{node} is on no volume of its own, which could be frozen");
-        Err(Refusal::new(RefusalKind::NotOffered, what))
-    }
+    let what = || format!("{node} is on no volume of its own, which could be frozen");
+    home_on_volume(site).ok_or_else(|| Refusal::new(RefusalKind::NotOffered, what()))
+}
+
+/// The home of a node that is on a volume of its own.
+pub fn home_on_volume(site: &NodeSite) -> Option<&Path> {
+    site.ground.device.as_ref().and(site.ground.home.as_deref())
+}
+
+/// The command by which a person thaws it (fsfreeze(8)).
+pub fn thaw_by_hand(home: &Path) -> String {
+    format!("fsfreeze --unfreeze {}", home.display())
 }

@@ -5,14 +5,15 @@ pub(super) mod probe;
 use firedrill_core::action::{Action, Effect, Link, Presence, ProcessRef, Undo};
 use firedrill_core::harm::Impairment;
 use firedrill_sys::clock;
-use firedrill_sys::nft::{self, Keeper};
+use firedrill_sys::nft::Keeper;
 
-use super::{Grip, Scene, Work, cut, not_mine};
+use super::{Grip, Scene, Work, not_mine};
 use crate::ends::Ends;
 use crate::failpoint;
 use crate::protocol::{Refusal, RefusalKind};
+use crate::tables;
+use crate::wire::Order;
 use crate::wire::client::Hold;
-use crate::wire::{Order, Way};
 use crate::world::{World, is_tag};
 
 /// How often the wire is asked for a sign of life, in nanoseconds.
@@ -42,23 +43,14 @@ fn parts(undo: &Undo) -> Result<Parts<'_>, Refusal> {
     }
 }
 
-fn ways(world: &World, links: &[Link]) -> Result<Vec<Way>, Refusal> {
-    // Checks that both ends are there and different.
-    let pairs = cut::pairs(world, links, None)?;
-    let way = |(link, pair): (&Link, nft::Pair)| {
-        Ok(Way { name: link.to_string(), input: pair.input, output: pair.output, to: world.site(&link.to)?.address })
-    };
-    links.iter().zip(pairs).map(way).collect()
-}
-
 impl Work for Impair {
     fn prepare(&self, world: &World, undo: Undo) -> Result<Undo, Refusal> {
-        ways(world, parts(&undo)?.links)?;
+        let ways = tables::ways(world, parts(&undo)?.links)?;
         if world.keeper == Keeper::Nobody {
             let what = "impairing links needs Linux 5.12: tables of nftables that end with their process";
             return Err(Refusal::new(RefusalKind::NotOffered, what));
         }
-        let creates = vec![format!("nft bridge {}", undo.tag)];
+        let creates = tables::creates(&undo.tag, &ways, world.keeper);
         Ok(Undo { creates, ..undo })
     }
 
@@ -67,7 +59,7 @@ impl Work for Impair {
         let end = |hold: u64| clock::boottime_nanos().saturating_add(hold).saturating_add(MARGIN);
         let order = Order {
             tag: undo.tag.clone(),
-            ways: ways(world, parts.links)?,
+            ways: tables::ways(world, parts.links)?,
             port: parts.port,
             how: *parts.how,
             seed: parts.seed,
@@ -79,13 +71,14 @@ impl Work for Impair {
         Ok((Box::new(Impaired { hold, seen: now, lost: None }), now))
     }
 
-    /// The table goes with the wire, and the wire with its agent; what is left to do is to wait for that.
-    fn undo(&self, _world: &World, undo: &Undo, _held: &[ProcessRef]) -> Result<(), Refusal> {
+    /// The tables go with the wire, and the wire with its agent; what is left to do is to wait for that.
+    fn undo(&self, world: &World, undo: &Undo, _held: &[ProcessRef]) -> Result<(), Refusal> {
         if !is_tag(&undo.tag) {
             return Err(Refusal::new(RefusalKind::Order, format!("`{}` is not a tag of ours", undo.tag)));
         }
-        let is_gone = || match nft::tables(&undo.tag) {
-            Ok(left) => (!left.contains(&undo.tag)).then_some(Ok(())),
+        let ways = tables::ways(world, parts(undo)?.links)?;
+        let is_gone = || match tables::left(&undo.tag, &ways) {
+            Ok(left) => (left == 0).then_some(Ok(())),
             Err(error) => Some(Err(Refusal::system("listing nft tables", &error))),
         };
         let still = || Refusal::new(RefusalKind::System, format!("nft table {} is still there", undo.tag));

@@ -21,8 +21,8 @@ use crate::names::control::{Order, Reply, ask};
 use crate::protocol::{Refusal, RefusalKind};
 use crate::world::World;
 
-/// The name server ends a lie by itself so long after the agent should have.
-const MARGIN: Duration = Duration::from_millis(500);
+/// The name server ends a lie by itself so long after the agent should have, in nanoseconds.
+const MARGIN: u64 = 500_000_000;
 /// How long the end of a lie may take; the name server never waits.
 const END: Duration = Duration::from_secs(5);
 /// How often the name server is looked at, in nanoseconds.
@@ -91,13 +91,12 @@ impl Work for Mislead {
     fn apply(&self, scene: &mut Scene<'_>, undo: &Undo) -> Result<(Box<dyn Grip>, u64), Refusal> {
         let (world, parts) = (scene.world, parts(undo)?);
         let address = |asker: &NodeName| Ok(world.node(asker)?.site.address);
-        let margin = u64::try_from(MARGIN.as_nanos()).unwrap_or(u64::MAX);
         let order = Order::Mislead {
             tag: undo.tag.clone(),
             askers: parts.askers.iter().map(address).collect::<Result<BTreeSet<Ipv4Addr>, Refusal>>()?,
             names: parts.names.iter().cloned().collect(),
             answer: parts.answer,
-            most_nanos: scene.hold.map(|hold| hold.saturating_add(margin)),
+            deadline: scene.deadline(MARGIN),
         };
         let asked = ask(socket(world)?, &order);
         let (stream, reply) = asked.map_err(|error| Refusal::system("asking the name server", &error))?;

@@ -13,7 +13,6 @@ use std::thread;
 
 use firedrill_core::action::{Action, Effect, Endpoint, Link, Presence, ProcessRef, Undo};
 use firedrill_core::cluster::NodeName;
-use firedrill_sys::nft::DropTable;
 use firedrill_sys::process::Process;
 use firedrill_sys::{clock, files, mounts, volume};
 
@@ -22,6 +21,8 @@ use crate::ends::Ends;
 use crate::failpoint;
 use crate::log::say;
 use crate::protocol::{Refusal, RefusalKind};
+use crate::tables;
+use crate::wire::Way;
 use crate::world::{self, World, is_tag};
 
 /// Losing power.
@@ -41,7 +42,7 @@ impl Work for Power {
         }
         let processes = targets(&running, &undo.action)?;
         let marks = nodes.iter().map(|node| format!("file {} of {node}", mark_name(&undo.tag, "synced")));
-        let creates = cut::creates(world.keeper, &undo.tag).into_iter().chain(marks);
+        let creates = tables::creates(&undo.tag, &ways(world, &undo.action)?, world.keeper).into_iter().chain(marks);
         let restarts = nodes.iter().map(ToString::to_string).collect();
         Ok(Undo { processes, creates: creates.collect(), restarts, ..undo })
     }
@@ -60,7 +61,7 @@ impl Work for Power {
         }
         failpoint::within("power-after-marks")?;
         let since_ticks = clock::boottime_ticks();
-        let wire = cut::apply(scene.world, &undo.tag, (&links(scene.world, nodes), None))?;
+        let wire = cut::apply(scene.world, &undo.tag, ways(scene.world, &undo.action)?, None)?;
         failpoint::within("power-after-wire")?;
         for volume in &volumes {
             volume.write_unsynced(&undo.tag).map_err(|error| volume.refusal("write to", &error))?;
@@ -84,7 +85,8 @@ impl Work for Power {
         if !is_tag(&undo.tag) {
             return Err(Refusal::new(RefusalKind::Order, format!("`{}` is not a tag of ours", undo.tag)));
         }
-        restore(world, undo).and(cut::revert(None, &undo.tag))
+        let restored = restore(world, undo);
+        restored.and(cut::revert(None, &undo.tag, &ways(world, &undo.action)?))
     }
 
     fn probe(&self, _ends: &Ends, world: &World, undo: &Undo) -> Effect {
@@ -99,6 +101,11 @@ impl Work for Power {
 fn nodes(action: &Action) -> Result<&[NodeName], Refusal> {
     let Action::LosePower { nodes } = action else { return Err(not_mine(action)) };
     Ok(nodes)
+}
+
+/// Where the links of these nodes are cut.
+fn ways(world: &World, action: &Action) -> Result<Vec<Way>, Refusal> {
+    tables::ways(world, &links(world, nodes(action)?))
 }
 
 /// Every link with one of these nodes at an end.
@@ -226,14 +233,14 @@ fn mark_name(tag: &str, what: &str) -> String {
 struct Lost {
     since_ticks: u64,
     next: u64,
-    wire: DropTable,
+    wire: cut::Severance,
 }
 
 impl Grip for Lost {
     fn let_go(self: Box<Self>, world: &World, undo: &Undo, _held: &[ProcessRef]) -> Result<(), Refusal> {
         let restored = restore(world, undo);
         failpoint::at("power-mid-revert");
-        restored.and(cut::revert(Some(self.wire), &undo.tag))
+        restored.and(cut::revert(Some(self.wire), &undo.tag, &ways(world, &undo.action)?))
     }
 
     fn next_turn(&self) -> Option<u64> {

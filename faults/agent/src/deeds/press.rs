@@ -113,6 +113,7 @@ impl Work for Press {
             // What is lowered, another action has lowered, which is still in force.
             return Ok(());
         }
+        failpoint::within("press-mid-revert")?;
         let mut result = Ok(());
         for (owner, limits) in limits(undo) {
             let lowered = |one: &Lowered| press::file_limit(one.process.pid).is_ok_and(|limit| limit.soft < one.from);
@@ -168,6 +169,14 @@ fn key(process: &ProcessRef) -> String {
     format!("{KEY_FILES}{} {}", process.pid, process.start)
 }
 
+/// What a person puts before a command to be the user whose process that is, who may set its limits as far as they were; root
+/// may not everywhere. Nothing for a process of root's, or one that has ended.
+pub fn as_owner(pid: i32) -> String {
+    let owner = press::owner(pid).ok().filter(|(user, _)| *user != 0);
+    let words = |(user, group)| format!("setpriv --reuid={user} --regid={group} --clear-groups ");
+    owner.map(words).unwrap_or_default()
+}
+
 /// User and group.
 type Owner = (u32, u32);
 
@@ -195,7 +204,6 @@ impl Grip for Hogs {
     fn let_go(mut self: Box<Self>, world: &World, undo: &Undo, held: &[ProcessRef]) -> Result<(), Refusal> {
         // All are told before the first is waited for.
         self.0.iter_mut().for_each(Hog::let_go);
-        failpoint::at("press-mid-revert");
         drop(self);
         Press.undo(world, undo, held)
     }

@@ -2,7 +2,7 @@
 //! or its deadline has passed; then what it holds goes on at once.
 
 use std::collections::BTreeMap;
-use std::io::{self, BufRead as _, BufReader, Read, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,13 +21,10 @@ use super::operations::Operations;
 use super::places::Parts;
 use super::tree::Inode;
 use crate::log::say;
+use crate::planes;
 
 /// Connections at once, at most.
 const MOST: usize = 128;
-/// The longest line either side accepts, in bytes.
-const LONGEST: u64 = 1 << 20;
-/// How long a disk may take to answer.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// How often it looks whether the owner of a harm is dying.
 const LOOK: Duration = Duration::from_millis(250);
 
@@ -45,8 +42,8 @@ pub enum Order {
         how: DiskHarm,
         /// What chance is drawn from.
         seed: u64,
-        /// Not longer than this, in nanoseconds.
-        most_nanos: Option<u64>,
+        /// When it ends by itself, in nanoseconds of `CLOCK_BOOTTIME`; it never begins later.
+        deadline: Option<u64>,
     },
     /// How often a harm has bitten.
     Count {
@@ -107,15 +104,7 @@ pub enum Reply {
 
 /// Asks a disk; the connection, which keeps a harm in force, and the answer.
 pub fn ask(socket: &Path, order: &Order) -> io::Result<(UnixStream, Reply)> {
-    let mut stream = UnixStream::connect(socket)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    let mut line = serde_json::to_vec(order)?;
-    line.push(b'\n');
-    stream.write_all(&line)?;
-    let mut answer = String::new();
-    BufReader::new((&stream).take(LONGEST)).read_line(&mut answer)?;
-    Ok((stream, serde_json::from_str(&answer)?))
+    planes::ask(socket, order)
 }
 
 /// Who answers.
@@ -161,20 +150,22 @@ impl Desk {
     }
 
     fn serve(&self, stream: &UnixStream) -> io::Result<()> {
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(planes::PATIENCE))?;
+        stream.set_write_timeout(Some(planes::PATIENCE))?;
         let mut line = String::new();
-        BufReader::new(stream.take(LONGEST)).read_line(&mut line)?;
+        let longest = u64::try_from(planes::LONGEST).unwrap_or(u64::MAX);
+        BufReader::new(stream.take(longest)).read_line(&mut line)?;
         let refused = |why: String| Reply::Refused { why };
         let reply = match serde_json::from_str(&line) {
-            Ok(Order::Harm { tag, target, how, seed, most_nanos }) => {
+            Ok(Order::Harm { tag, target, how, seed, deadline }) => {
                 let parts = Parts::of(target.path.as_deref());
                 let everything = Parts::of(None);
                 if how.bites_at_power_loss() && self.below.loss().is_none() {
                     refused("this disk cannot lose its power".to_owned())
                 } else if self.targets.contains(&parts) || self.targets.contains(&everything) {
-                    match self.harms.add(tag, target, how, seed) {
-                        Ok(harm) => return self.hold(stream, &harm, most_nanos),
+                    let in_time = planes::in_time(deadline).map_err(|error| error.to_string());
+                    match in_time.and_then(|()| self.harms.add(tag, target, how, seed)) {
+                        Ok(harm) => return self.hold(stream, &harm, deadline.unwrap_or(u64::MAX)),
                         Err(why) => refused(why),
                     }
                 } else {
@@ -194,11 +185,11 @@ impl Desk {
             }
             Err(error) => refused(format!("not an order: {error}")),
         };
-        answer(stream, &reply)
+        planes::tell(stream, &reply)
     }
 
     /// Keeps a harm in force until the other end is gone or the deadline has passed.
-    fn hold(&self, mut stream: &UnixStream, harm: &Arc<Active>, most_nanos: Option<u64>) -> io::Result<()> {
+    fn hold(&self, mut stream: &UnixStream, harm: &Arc<Active>, deadline: u64) -> io::Result<()> {
         let from = clock::boottime_nanos();
         let reads = |op: DiskOp| op == DiskOp::Read;
         let of_reads = if harm.target.ops.is_empty() {
@@ -209,12 +200,11 @@ impl Desk {
         if of_reads {
             self.forget_later(harm.parts.clone());
         }
-        let answered = answer(stream, &Reply::InForce { from });
+        let answered = planes::tell(stream, &Reply::InForce { from });
         if answered.is_ok() {
             let peer = process::peer(stream).unwrap_or(0);
             self.owners().insert(harm.id, peer);
-            let end = from.saturating_add(most_nanos.unwrap_or(u64::MAX));
-            let mut left = Duration::from_nanos(end.saturating_sub(clock::boottime_nanos()));
+            let mut left = Duration::from_nanos(deadline.saturating_sub(clock::boottime_nanos()));
             // Nothing more is said on it: what comes is its end, or the deadline. A killed owner that waits for this very
             // disk cannot close it, because the kernel has it wait until the harm is over.
             while !left.is_zero() && !process::is_dying(peer) {
@@ -223,7 +213,7 @@ impl Desk {
                     Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
                     Ok(_) | Err(_) => break,
                 }
-                left = Duration::from_nanos(end.saturating_sub(clock::boottime_nanos()));
+                left = Duration::from_nanos(deadline.saturating_sub(clock::boottime_nanos()));
             }
         }
         self.harms.remove(harm.id);
@@ -314,10 +304,4 @@ impl Desk {
             say(&format!("disk: what the kernel remembers stays: {error}"));
         }
     }
-}
-
-fn answer(mut stream: &UnixStream, reply: &Reply) -> io::Result<()> {
-    let mut line = serde_json::to_vec(reply)?;
-    line.push(b'\n');
-    stream.write_all(&line)
 }

@@ -4,8 +4,9 @@ use firedrill_core::action::{Action, Undo};
 use firedrill_core::cluster::NodeName;
 use firedrill_core::harm::Pressure;
 
-use crate::deeds;
+use crate::deeds::{self, freeze, press};
 use crate::protocol::Config;
+use crate::tables;
 
 /// The command, with what is put before it to be in the right place.
 pub(super) fn remedy(config: &Config, undo: &Undo, prefix: &str) -> String {
@@ -20,7 +21,9 @@ pub(super) fn remedy(config: &Config, undo: &Undo, prefix: &str) -> String {
 fn commands(config: &Config, undo: &Undo) -> Vec<String> {
     let tag = &undo.tag;
     match &undo.action {
-        Action::Cut { .. } | Action::Impair { .. } => vec![format!("nft delete table bridge {tag}")],
+        Action::Cut { .. } | Action::Impair { .. } => {
+            undo.creates.iter().filter_map(|created| tables::by_hand(created)).collect()
+        }
         Action::Pause { .. } => {
             let pids: Vec<String> = undo.processes.iter().map(|process| process.pid.to_string()).collect();
             vec![format!("kill -CONT {}", pids.join(" "))]
@@ -38,8 +41,8 @@ fn commands(config: &Config, undo: &Undo) -> Vec<String> {
         }
         Action::Press { pressure: Pressure::Fds { .. }, .. } => {
             let limit = |(key, value): (&String, &String)| {
-                let pid = key.strip_prefix("nofile ")?.split(' ').next()?;
-                Some(format!("prlimit --pid {pid} --nofile={}:", value.split(' ').nth(1)?))
+                let pid = key.strip_prefix("nofile ")?.split(' ').next()?.parse().ok()?;
+                Some(format!("{}prlimit --pid {pid} --nofile={}:", press::as_owner(pid), value.split(' ').nth(1)?))
             };
             undo.saved.iter().filter_map(limit).collect()
         }
@@ -49,8 +52,7 @@ fn commands(config: &Config, undo: &Undo) -> Vec<String> {
         }
         Action::FreezeDisk { node } => {
             let site = config.nodes.iter().find(|site| site.name == *node);
-            let home = site.and_then(|site| site.ground.home.as_ref());
-            home.map(|home| format!("fsfreeze --unfreeze {}", home.display())).into_iter().collect()
+            site.and_then(freeze::home_on_volume).map(freeze::thaw_by_hand).into_iter().collect()
         }
         Action::Press { .. } | Action::HarmDisk { .. } | Action::MisleadNames { .. } => Vec::new(),
     }
@@ -98,8 +100,10 @@ mod tests {
         let change = ClockChange::Offset { nanos: 1 };
         let mut clock = Undo::new("fd-a-4", Action::ShiftClock { node: node(), process: None, change });
         clock.creates.push("clock /c/bash/fd-a-4".to_owned());
+        let mut cut = Undo::new("fd-a-1", Action::Cut { links: vec![link], port: None });
+        cut.creates.push("nft bridge fd-a-1".to_owned());
         for (undo, want) in [
-            (Undo::new("fd-a-1", Action::Cut { links: vec![link], port: None }), "IN nft delete table bridge fd-a-1"),
+            (cut, "IN nft delete table bridge fd-a-1"),
             (pause, "IN kill -CONT 7 8"),
             (files, "IN prlimit --pid 9 --nofile=1024:"),
             (clock, "IN find /c/bash -lname fd-a-4 -delete; rm -f /c/bash/fd-a-4"),

@@ -17,10 +17,10 @@ const GUARD_PATIENCE: Duration = Duration::from_secs(20);
 /// How long a killed process may take to end.
 const END: Duration = Duration::from_secs(5);
 
-/// Ends them.
-pub(super) fn end(job: &Job, tell: &mut (dyn FnMut(Told) + Send)) {
+/// Ends those whose role, empty for an agent, is meant.
+pub(super) fn end(job: &Job, meant: impl Fn(&str) -> bool, tell: &mut (dyn FnMut(Told) + Send)) {
     let mut asked = Vec::new();
-    for orphan in find(job) {
+    for orphan in find(job).into_iter().filter(|one| meant(one.role.as_deref().unwrap_or_default())) {
         let OwnProcess { process, role, .. } = &orphan;
         let identity = Identity { pid: process.pid, start: process.start };
         let what = format!("process {} ({}) of an agent that is gone", process.pid, role.as_deref().unwrap_or("agent"));

@@ -1,4 +1,4 @@
-//! What bears our tag although no journal tells of it: tables of nftables, and files. Whatever a living agent serves is
+//! What bears our tag although no journal tells of it: tables of nftables, TAP devices, and files. Whatever a living agent serves is
 //! spared.
 
 use std::fs::{self, File};
@@ -9,9 +9,11 @@ use std::thread;
 use std::time::Duration;
 
 use firedrill_sys::clock;
+use firedrill_sys::links;
 use firedrill_sys::namespaces;
 use firedrill_sys::nft;
 use firedrill_sys::process::{self, NetnsId};
+use firedrill_sys::tap;
 
 use super::{Job, LOOKS, Told};
 use crate::deeds::clock::OFFSET;
@@ -37,7 +39,10 @@ pub(super) fn remove(job: &Job, tell: &mut (dyn FnMut(Told) + Send)) {
     for (path, enter) in places {
         if NetnsId::of_file(&path).is_ok_and(|id| !alive.places.contains(&id)) {
             // One that may not be entered, or has gone meanwhile, has nothing that this user could have left.
-            drop(in_place(enter.as_deref(), || remove_tables(job, enter.as_deref(), tell)));
+            drop(in_place(enter.as_deref(), || {
+                remove_tables(job, enter.as_deref(), tell)?;
+                remove_devices(job, enter.as_deref(), tell)
+            }));
         }
     }
     for folder in &job.folders {
@@ -79,20 +84,20 @@ fn is_wanted(job: &Job, name: &str) -> bool {
     is_tag(name) && name.starts_with(&job.tag) && numbered
 }
 
-/// Whether a living agent is in a place.
-fn is_spared(place: Option<&Path>) -> bool {
+/// Whether a living agent is in a place, or has what bears that name at the hosts' ends that it serves.
+fn is_spared(place: Option<&Path>, name: &str) -> bool {
     let place = NetnsId::of_file(place.unwrap_or(Path::new("/proc/thread-self/ns/net")));
-    place.is_ok_and(|place| living().places.contains(&place))
+    let alive = living();
+    place.is_ok_and(|place| alive.places.contains(&place)) || alive.tags.iter().any(|tag| name.starts_with(tag))
 }
 
 fn remove_tables(job: &Job, place: Option<&Path>, tell: &mut (dyn FnMut(Told) + Send)) -> io::Result<()> {
-    for name in nft::tables(&job.tag)?.into_iter().filter(|name| is_wanted(job, name)) {
-        let what = format!("nft table bridge {name}");
-        let there = place.map_or(String::new(), |path| format!("nsenter --net={} ", path.display()));
-        let deleted = clock::until(PATIENCE, LOOKS, || match nft::delete_table(&name) {
+    for (family, name) in nft::tables(&job.tag)?.into_iter().filter(|(_, name)| is_wanted(job, name)) {
+        let what = format!("nft table {} {name}", family.name());
+        let deleted = clock::until(PATIENCE, LOOKS, || match nft::delete_table(family, &name) {
             // Somebody has it: an agent that was not there yet when it was looked for, or what an agent has left and what
             // ends within a moment, and the table with it.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => is_spared(place).then_some(None),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => is_spared(place, &name).then_some(None),
             deleted => Some(Some(deleted)),
         });
         let owned = || Some(Err(io::ErrorKind::PermissionDenied.into()));
@@ -100,12 +105,34 @@ fn remove_tables(job: &Job, place: Option<&Path>, tell: &mut (dyn FnMut(Told) + 
             None => continue,
             Some(Ok(())) => Told::Removed { what },
             Some(Err(error)) => {
-                let remedy = format!("{}{there}nft delete table bridge {name}", job.prefix);
+                let remedy = format!("{}{}nft delete table {} {name}", job.prefix, there(place), family.name());
                 Told::Left { what, why: error.to_string(), remedy }
             }
         });
     }
     Ok(())
+}
+
+/// Those that nobody has: what a wire has is not taken from it.
+fn remove_devices(job: &Job, place: Option<&Path>, tell: &mut (dyn FnMut(Told) + Send)) -> io::Result<()> {
+    let links = links::look()?.links.into_iter().map(|(name, _)| name);
+    for name in links.filter(|name| name.starts_with(tap::PREFIX)) {
+        let what = format!("TAP device {name}");
+        match tap::remove_orphan(&name) {
+            Ok(false) => {}
+            Ok(true) => tell(Told::Removed { what }),
+            Err(error) => {
+                let remedy = format!("{}{}ip link del {name}", job.prefix, there(place));
+                tell(Told::Left { what, why: error.to_string(), remedy });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What a person puts before a command to be in a place.
+fn there(place: Option<&Path>) -> String {
+    place.map_or(String::new(), |path| format!("nsenter --net={} ", path.display()))
 }
 
 fn remove_files(job: &Job, alive: &Living, folder: &Path, tell: &mut (dyn FnMut(Told) + Send)) {

@@ -7,10 +7,12 @@ use std::path::Path;
 use firedrill_core::inventory::WAS;
 use firedrill_core::platform::{Inventory, Item};
 use firedrill_sys::namespaces::{self, Kind};
+use firedrill_sys::volume;
 
 use super::{HEAL, quoted, shell, word};
 use crate::deeds;
 use crate::deeds::clock::NO_OFFSET;
+use crate::deeds::freeze::{home_on_volume, thaw_by_hand};
 use crate::disk::control::{Order, Reply, ask};
 use crate::heal::tagged;
 use crate::protocol::{NodeSite, Refusal};
@@ -22,6 +24,7 @@ const NAMES: [&str; 3] = ["/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf"
 pub(super) fn note(world: &World, inventory: &mut Inventory) -> Result<(), Refusal> {
     for site in &world.config.nodes {
         note_clocks(site, inventory);
+        note_freeze(site, inventory);
         for file in site.ground.home.iter().flat_map(|home| tagged::files(home, &world.config.tag_prefix)) {
             inventory.note("file", file.display().to_string(), Item::stray(format!("rm -f {}", word(&file))));
         }
@@ -51,6 +54,17 @@ fn note_clocks(site: &NodeSite, inventory: &mut Inventory) {
             let remove = format!("rm -f {}", files.join(" "));
             inventory.note("clock", format!("of {process} of {}", site.name), Item::stray(remove));
         }
+    }
+}
+
+/// A volume on which every change waits. One that has been cut off from its device can be neither read nor frozen.
+fn note_freeze(site: &NodeSite, inventory: &mut Inventory) {
+    if let Some(home) = home_on_volume(site).filter(|home| volume::is_frozen(home).unwrap_or(false)) {
+        inventory.note(
+            "frozen volume",
+            format!("{} of {}", home.display(), site.name),
+            Item::stray(thaw_by_hand(home)),
+        );
     }
 }
 

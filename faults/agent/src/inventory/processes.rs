@@ -8,6 +8,7 @@ use firedrill_sys::process::{self, NetnsId, OwnProcess, Process, State};
 use firedrill_sys::{children, clock, press};
 
 use super::shell;
+use crate::deeds::press::as_owner;
 use crate::disk::trial;
 use crate::protocol::Refusal;
 use crate::world::World;
@@ -51,10 +52,7 @@ fn note_halt(process: &Process, whose: &str, inventory: &mut Inventory) {
 /// By name and not by process, because processes come and go.
 fn note_limits(process: &Process, whose: &str, inventory: &mut Inventory) {
     let Process { pid, name, .. } = process;
-    // Whose it is may set its limits, as far as they were; root may not everywhere.
-    let owner = press::owner(*pid).ok().filter(|(user, _)| *user != 0);
-    let owner = owner.map(|(user, group)| format!("setpriv --reuid={user} --regid={group} --clear-groups "));
-    let owner = owner.unwrap_or_default();
+    let owner = as_owner(*pid);
     for (limit, state) in press::limits(*pid) {
         let reset = format!("{owner}prlimit --pid {pid} --{limit}={WAS}");
         inventory.note(

@@ -2,20 +2,16 @@
 //! whoever ends it, or its deadline has passed.
 
 use std::collections::BTreeSet;
-use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::io;
 use std::net::Ipv4Addr;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::Duration;
 
 use firedrill_core::cluster::NodeName;
 use firedrill_core::harm::NameAnswer;
 use serde::{Deserialize, Serialize};
 
-/// The longest line either side accepts, in bytes.
-pub(super) const LONGEST: usize = 1 << 16;
-/// How long a name server may take to answer; it never waits itself.
-const PATIENCE: Duration = Duration::from_secs(5);
+use crate::planes;
 
 /// What is asked, one JSON line a connection.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -31,8 +27,8 @@ pub enum Order {
         names: BTreeSet<NodeName>,
         /// What is answered.
         answer: NameAnswer,
-        /// Not longer than this, in nanoseconds.
-        most_nanos: Option<u64>,
+        /// When it ends by itself, in nanoseconds of `CLOCK_BOOTTIME`; it never begins later.
+        deadline: Option<u64>,
     },
     /// What is in force.
     List,
@@ -61,14 +57,5 @@ pub enum Reply {
 
 /// Asks a name server; the connection, which keeps a lie in force, and the answer.
 pub fn ask(socket: &Path, order: &Order) -> io::Result<(UnixStream, Reply)> {
-    let mut stream = UnixStream::connect(socket)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    let mut line = serde_json::to_vec(order)?;
-    line.push(b'\n');
-    stream.write_all(&line)?;
-    let mut answer = String::new();
-    let longest = u64::try_from(LONGEST).unwrap_or(u64::MAX);
-    BufReader::new((&stream).take(longest)).read_line(&mut answer)?;
-    Ok((stream, serde_json::from_str(&answer)?))
+    planes::ask(socket, order)
 }

@@ -12,9 +12,10 @@ use firedrill_sys::{clock, process};
 
 use super::Setting;
 use super::book::{Book, Lie};
-use super::control::{self, Order, Reply};
+use super::control::{Order, Reply};
 use super::message::{self, LONGEST, Question, Read};
 use crate::log::say;
+use crate::planes;
 
 /// Connections at once, at most, of the agent's and by TCP each.
 const MOST: usize = 128;
@@ -207,7 +208,7 @@ impl Server {
         }
         let now = clock::boottime_nanos();
         for mut owner in std::mem::take(&mut self.owners) {
-            let goes_on = read_some(&mut owner.stream, &mut owner.line, control::LONGEST);
+            let goes_on = read_some(&mut owner.stream, &mut owner.line, planes::LONGEST);
             let overdue = owner.holds.as_ref().is_some_and(|(_, end)| end.is_some_and(|end| end <= now));
             if goes_on && !overdue && self.hear(&mut owner) {
                 self.owners.push(owner);
@@ -230,17 +231,18 @@ impl Server {
     /// Hears what an owner says; whether its connection is kept. Nothing is said on one that holds something.
     fn hear(&mut self, owner: &mut Owner) -> bool {
         let Some(end) = owner.line.iter().position(|byte| *byte == b'\n') else {
-            return owner.line.len() < control::LONGEST && (owner.holds.is_none() || owner.line.is_empty());
+            return owner.line.len() < planes::LONGEST && (owner.holds.is_none() || owner.line.is_empty());
         };
         let reply = match (&owner.holds, serde_json::from_slice(&owner.line[..end])) {
             (Some(_), _) => return false,
             (None, Ok(Order::List)) => Reply::Listed { held: self.held() },
-            (None, Ok(Order::Mislead { tag, askers, names, answer, most_nanos })) => {
-                match self.book.add(Lie { tag: tag.clone(), askers, names, answer }) {
+            (None, Ok(Order::Mislead { tag, askers, names, answer, deadline })) => {
+                let in_time = planes::in_time(deadline).map_err(|error| error.to_string());
+                match in_time.and_then(|()| self.book.add(Lie { tag: tag.clone(), askers, names, answer })) {
                     Ok(()) => {
                         let from = clock::boottime_nanos();
                         say(&format!("names: {tag}: {answer}"));
-                        owner.holds = Some((tag, most_nanos.map(|most| from.saturating_add(most))));
+                        owner.holds = Some((tag, deadline));
                         Reply::InForce { from }
                     }
                     Err(why) => Reply::Refused { why },
@@ -249,11 +251,7 @@ impl Server {
             (None, Err(error)) => Reply::Refused { why: format!("not an order: {error}") },
         };
         owner.line.clear();
-        let told = serde_json::to_vec(&reply).map_err(io::Error::from).and_then(|mut line| {
-            line.push(b'\n');
-            owner.stream.write_all(&line)
-        });
-        told.is_ok() && owner.holds.is_some()
+        planes::tell(&owner.stream, &reply).is_ok() && owner.holds.is_some()
     }
 }
 

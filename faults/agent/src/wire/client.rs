@@ -9,7 +9,7 @@ use std::time::Duration;
 use firedrill_sys::ready::{self, Want};
 use firedrill_sys::{clock, process};
 
-use super::{ARGUMENT, Order, Said, Told};
+use super::{ARGUMENT, Order, Said, Severed, Told};
 use crate::log::say;
 use crate::protocol::{Refusal, RefusalKind};
 
@@ -22,14 +22,23 @@ const LONGEST: usize = 4096;
 
 /// The agent's wire, if it has one now.
 #[derive(Clone, Debug, Default)]
-pub struct Wires(Arc<Mutex<Option<Wire>>>);
+pub struct Wires(Arc<Mutex<Place>>);
+
+/// Where the wire is.
+#[derive(Debug, Default)]
+struct Place {
+    wire: Option<Wire>,
+    /// Cuts in force, for every wire that comes.
+    cuts: Vec<Severed>,
+}
 
 impl Wires {
     /// Has an impairment put in force.
     pub fn hold(&self, order: Order, lease: u64) -> Result<Hold, Refusal> {
-        let mut place = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Place { wire: place, cuts } = &mut *guard;
         if place.as_mut().is_none_or(|wire| !wire.is_there()) {
-            *place = Some(Wire::start(lease).map_err(|error| Refusal::system("starting the wire", &error))?);
+            *place = Some(Wire::start(lease, cuts).map_err(|error| Refusal::system("starting the wire", &error))?);
         }
         let Some(wire) = place.as_mut() else { return Err(gone()) };
         let tag = order.tag.clone();
@@ -42,6 +51,44 @@ impl Wires {
             place.take();
         }
         held.map(|()| Hold { wires: self.clone(), tag, generation, over: false })
+    }
+
+    /// Has a cut kept by the wire that there is, and by those to come. A wire that does not is ended, and its impairments
+    /// with it: the kernel has the cut.
+    pub fn cut(&self, cut: Severed) -> Kept {
+        let mut place = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = Kept { wires: self.clone(), tag: cut.tag.clone() };
+        place.cuts.push(cut.clone());
+        place.tell(&Told::Cut(cut));
+        kept
+    }
+}
+
+impl Place {
+    /// Tells the wire, if there is one. One that does not do it is not kept.
+    fn tell(&mut self, told: &Told) {
+        if let Some(wire) = &mut self.wire
+            && wire.is_there()
+            && let Err(refusal) = wire.ask(told)
+        {
+            say(&format!("the wire is ended: {refusal}"));
+            wire.end();
+        }
+    }
+}
+
+/// A cut that wires keep; they do not any more when this is dropped.
+#[derive(Debug)]
+pub struct Kept {
+    wires: Wires,
+    tag: String,
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        let mut place = self.wires.0.lock().unwrap_or_else(PoisonError::into_inner);
+        place.cuts.retain(|cut| cut.tag != self.tag);
+        place.tell(&Told::Release(self.tag.clone()));
     }
 }
 
@@ -73,7 +120,7 @@ impl Hold {
         if std::mem::replace(&mut self.over, true) {
             return Ok(());
         }
-        let mut place = self.wires.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = &mut self.wires.0.lock().unwrap_or_else(PoisonError::into_inner).wire;
         let Some(wire) = place.as_mut().filter(|wire| wire.child.id() == self.generation) else { return Ok(()) };
         let released = if wire.is_there() { wire.ask(&Told::Release(self.tag.clone())) } else { Ok(()) };
         wire.holds = wire.holds.saturating_sub(1);
@@ -86,7 +133,7 @@ impl Hold {
 
     /// Whether the wire still has it. One that does not answer is ended, so that its links do not stay dead.
     pub fn is_there(&self) -> bool {
-        let mut place = self.wires.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = &mut self.wires.0.lock().unwrap_or_else(PoisonError::into_inner).wire;
         let Some(wire) = place.as_mut().filter(|wire| wire.child.id() == self.generation) else { return false };
         wire.is_there() && wire.ping()
     }
@@ -107,10 +154,13 @@ fn gone() -> Refusal {
 }
 
 impl Wire {
-    fn start(lease: u64) -> io::Result<Self> {
+    fn start(lease: u64, cuts: &[Severed]) -> io::Result<Self> {
         let child = process::start_self(&[ARGUMENT])?;
         let mut wire = Self { child, holds: 0, read: Vec::new(), asked: None };
-        wire.ask(&Told::Patience(lease)).map_err(|refusal| io::Error::other(refusal.what))?;
+        let cuts = cuts.iter().cloned().map(Told::Cut);
+        for told in std::iter::once(Told::Patience(lease)).chain(cuts) {
+            wire.ask(&told).map_err(|refusal| io::Error::other(refusal.what))?;
+        }
         Ok(wire)
     }
 

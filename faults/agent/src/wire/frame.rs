@@ -136,9 +136,12 @@ pub fn is_large(frame: &[u8]) -> bool {
     frame.get(1).is_some_and(|kind| kind & !LARGE_ECN == LARGE_TCP)
 }
 
-/// Computes the checksum that the sender left to the hardware, if it did.
+/// Computes the checksum that the sender left to the hardware, if it did. Afterwards nobody takes it for right unseen.
 pub fn finish_checksum(frame: &mut [u8]) {
     if frame.first().is_none_or(|flags| flags & NEEDS_CHECKSUM == 0) {
+        if let Some(flags) = frame.first_mut() {
+            *flags = 0;
+        }
         return;
     }
     let (Some(start), Some(offset)) = (native_at(frame, 6), native_at(frame, 8)) else { return };
@@ -344,6 +347,10 @@ pub(crate) mod tests {
         left[0] = NEEDS_CHECKSUM;
         left[6..8].copy_from_slice(&u16::try_from(transport - HEADER).unwrap().to_ne_bytes());
         left[8..10].copy_from_slice(&16_u16.to_ne_bytes());
+        finish_checksum(&mut left);
+        assert_eq!(left, whole);
+        // `VIRTIO_NET_HDR_F_DATA_VALID`: what is changed in it would not be noticed.
+        left[0] = 2;
         finish_checksum(&mut left);
         assert_eq!(left, whole);
     }

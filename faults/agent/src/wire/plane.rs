@@ -5,16 +5,16 @@ use std::collections::{BTreeSet, BinaryHeap};
 use std::net::Ipv4Addr;
 
 use super::frame;
-use super::stage::{Fate, Port, Stage};
+use super::stage::{Exit, Fate, Port, Stage};
 
 /// Frames that wait at once, at most.
 const FRAMES: usize = 1 << 16;
 /// Their bytes, at most.
 const BYTES: usize = 256 << 20;
 
-/// Where frames leave.
+/// Where frames are given back.
 pub trait Exits {
-    /// Sends a frame out by an interface.
+    /// Gives a frame back.
     fn send(&mut self, port: Port, bytes: &[u8]);
 }
 
@@ -26,7 +26,7 @@ struct Waiting {
     /// The impairment that holds it back.
     stage: u64,
     input: Port,
-    output: Port,
+    exit: Exit,
     bytes: Vec<u8>,
 }
 
@@ -35,7 +35,7 @@ struct Waiting {
 struct Place {
     input: Port,
     /// Known once an impairment concerns it; a frame that none concerns is the kernel's to forward.
-    output: Option<Port>,
+    exit: Option<Exit>,
     /// Impairments of lower numbers are behind it.
     next: u64,
 }
@@ -44,6 +44,8 @@ struct Place {
 #[derive(Debug, Default)]
 pub struct Plane {
     stages: Vec<Stage>,
+    /// Links where nothing passes.
+    cuts: Vec<Stage>,
     waiting: BinaryHeap<Reverse<Waiting>>,
     bytes: usize,
     number: u64,
@@ -55,6 +57,16 @@ impl Plane {
     /// Puts an impairment behind the others.
     pub fn add(&mut self, stage: Stage) {
         self.stages.push(stage);
+    }
+
+    /// From now on nothing passes where this would; what waits for such a link is gone when its time comes.
+    pub fn cut(&mut self, cut: Stage) {
+        self.cuts.push(cut);
+    }
+
+    /// Cuts no longer.
+    pub fn mend(&mut self, tag: &str) {
+        self.cuts.retain(|cut| cut.tag != tag);
     }
 
     /// Takes an impairment out, and sends what it holds back on its way at once. `None` if it is not in force.
@@ -96,12 +108,18 @@ impl Plane {
     /// The addresses whose frames are to be taken at an interface.
     pub fn wanted(&self, input: Port) -> BTreeSet<Ipv4Addr> {
         let lanes = self.stages.iter().flat_map(Stage::lanes);
-        lanes.filter(|(port, _)| *port == input).map(|(_, to)| to).collect()
+        lanes.filter(|((port, ..), _)| *port == input).map(|((_, _, to), _)| to).collect()
     }
 
-    /// Takes a frame that came in by an interface.
+    /// The places at which impairments take frames or give them back.
+    pub fn used(&self) -> BTreeSet<Port> {
+        let lanes = self.stages.iter().flat_map(Stage::lanes);
+        lanes.flat_map(|((input, ..), exit)| [input, exit.on, exit.back]).collect()
+    }
+
+    /// Takes a frame that came in at a place.
     pub fn take(&mut self, input: Port, bytes: &mut [u8], now: u64, exits: &mut impl Exits) {
-        self.pass(Place { input, output: None, next: 0 }, bytes, now, exits);
+        self.pass(Place { input, exit: None, next: 0 }, bytes, now, exits);
     }
 
     /// Sends on whose time has come.
@@ -114,25 +132,28 @@ impl Plane {
     }
 
     fn go_on(&mut self, held: Waiting, now: u64, exits: &mut impl Exits) {
-        let Waiting { stage, input, output, mut bytes, .. } = held;
+        let Waiting { stage, input, exit, mut bytes, .. } = held;
         self.bytes = self.bytes.saturating_sub(bytes.len());
-        self.pass(Place { input, output: Some(output), next: stage + 1 }, &mut bytes, now, exits);
+        self.pass(Place { input, exit: Some(exit), next: stage + 1 }, &mut bytes, now, exits);
     }
 
     fn pass(&mut self, mut place: Place, bytes: &mut [u8], now: u64, exits: &mut impl Exits) {
         let Some(packet) = frame::look(bytes) else { return };
+        if self.cuts.iter().any(|cut| cut.concerns(place.input, &packet).is_some()) {
+            return;
+        }
         for index in 0..self.stages.len() {
             let Some(stage) = self.stages.get_mut(index) else { return };
-            let Some(output) = stage.concerns(place.input, &packet).filter(|_| stage.id >= place.next) else {
+            let Some(exit) = stage.concerns(place.input, &packet).filter(|_| stage.id >= place.next) else {
                 continue;
             };
             let id = stage.id;
-            place.output = Some(output);
+            place.exit = Some(exit);
             match stage.decide(place.input, &packet, bytes, now) {
                 Fate::Pass => {}
                 Fate::Drop => return,
                 Fate::Twice => self.pass(Place { next: id + 1, ..place }, &mut bytes.to_vec(), now, exits),
-                Fate::Hold(due) => return self.hold(due, id, place.input, output, bytes),
+                Fate::Hold(due) => return self.hold(due, id, (place.input, exit), bytes),
                 Fate::Split => {
                     for mut part in frame::segments(bytes).unwrap_or_default() {
                         self.pass(Place { next: id, ..place }, &mut part, now, exits);
@@ -141,28 +162,28 @@ impl Plane {
                 }
                 Fate::Answer { back, on } => {
                     if let Some(back) = back {
-                        exits.send(place.input, &back);
+                        exits.send(exit.back, &back);
                     }
                     if let Some(on) = on {
-                        exits.send(output, &on);
+                        exits.send(exit.on, &on);
                     }
                     return;
                 }
             }
         }
-        if let Some(output) = place.output {
-            exits.send(output, bytes);
+        if let Some(exit) = place.exit {
+            exits.send(exit.on, bytes);
         }
     }
 
-    fn hold(&mut self, due: u64, stage: u64, input: Port, output: Port, bytes: &[u8]) {
+    fn hold(&mut self, due: u64, stage: u64, (input, exit): (Port, Exit), bytes: &[u8]) {
         if self.waiting.len() >= FRAMES || self.bytes + bytes.len() > BYTES {
             self.overflowed += 1;
             return;
         }
         self.bytes += bytes.len();
         self.number += 1;
-        self.waiting.push(Reverse(Waiting { due, number: self.number, stage, input, output, bytes: bytes.to_vec() }));
+        self.waiting.push(Reverse(Waiting { due, number: self.number, stage, input, exit, bytes: bytes.to_vec() }));
     }
 }
 

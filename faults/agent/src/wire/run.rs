@@ -6,18 +6,22 @@ use std::io::{self, Read as _, Write as _};
 use std::os::fd::AsFd as _;
 use std::time::Duration;
 
+use firedrill_core::harm::{Chance, Impairment};
 use firedrill_core::seed::Seed;
-use firedrill_sys::frames::{LONGEST, Outlet, Tap};
-use firedrill_sys::nft::{DropTable, Keeper, Pair};
+use firedrill_sys::frames::LONGEST;
+use firedrill_sys::nft::{Keeper, LinkTable, Then};
 use firedrill_sys::ready::{self, Want};
 use firedrill_sys::{clock, process, spawn};
 
-use super::plane::{Exits, Plane};
+use super::doors::{Doors, MARK};
+use super::plane::Plane;
 use super::stage::{Port, Stage, only};
-use super::{Order, Said, Told};
+use super::{Order, Said, Severed, Told};
 use crate::log::say;
+use crate::planes;
+use crate::tables;
 
-/// Frames taken at one interface before the others and the clock are looked at again.
+/// Frames taken at one place before the others and the clock are looked at again.
 const AT_ONCE: usize = 64;
 /// The longest line of orders.
 const LONGEST_LINE: usize = 1 << 20;
@@ -41,10 +45,11 @@ pub fn run() -> io::Result<()> {
             return Ok(());
         }
         let next = wire.plane.next().into_iter().chain(patience).min();
+        let inputs = wire.doors.inputs();
         let mut fds = vec![(orders.as_fd(), Want::Read)];
-        fds.extend(wire.taps.values().map(|tap| (tap.as_fd(), Want::Read)));
+        fds.extend(inputs.iter().map(|(_, fd)| (*fd, Want::Read)));
         let ready = ready::any(&fds, next.map(|next| Duration::from_nanos(next.saturating_sub(now))))?;
-        let ports: Vec<Port> = wire.taps.keys().copied().collect();
+        let ports: Vec<Port> = inputs.iter().map(|(port, _)| *port).collect();
         for (port, _) in ports.into_iter().zip(ready.iter().skip(1)).filter(|(_, ready)| **ready) {
             wire.take(port, &mut frame)?;
         }
@@ -64,50 +69,16 @@ pub fn run() -> io::Result<()> {
 #[derive(Default)]
 struct Wire {
     plane: Plane,
-    exits: Doors,
-    taps: BTreeMap<Port, Tap>,
-    tables: BTreeMap<String, DropTable>,
+    doors: Doors,
+    tables: BTreeMap<String, Vec<LinkTable>>,
     made: u64,
     patience: Option<u64>,
-}
-
-/// The interfaces of the switch, by number, and a socket to send by for each that is used.
-#[derive(Default)]
-struct Doors {
-    names: Vec<String>,
-    outlets: BTreeMap<Port, Outlet>,
-    /// Frames that an interface did not take.
-    refused: u64,
-}
-
-impl Doors {
-    fn port(&mut self, name: &str) -> Port {
-        let known = self.names.iter().position(|known| known == name);
-        known.unwrap_or_else(|| {
-            self.names.push(name.to_owned());
-            self.names.len() - 1
-        })
-    }
-
-    fn open(&mut self, port: Port) -> io::Result<()> {
-        if let (false, Some(name)) = (self.outlets.contains_key(&port), self.names.get(port)) {
-            self.outlets.insert(port, Outlet::open(name)?);
-        }
-        Ok(())
-    }
-}
-
-impl Exits for Doors {
-    fn send(&mut self, port: Port, bytes: &[u8]) {
-        let sent = self.outlets.get(&port).map(|outlet| outlet.send(bytes));
-        self.refused += u64::from(!matches!(sent, Some(Ok(()))));
-    }
 }
 
 impl Wire {
     /// What the time alone brings.
     fn turn(&mut self, now: u64) {
-        self.plane.turn(now, &mut self.exits);
+        self.plane.turn(now, &mut self.doors);
         for tag in self.plane.overdue(now) {
             say(&format!("{tag}: the wire ends it at its deadline"));
             if let Err(error) = self.release(&tag, &mut vec![0; LONGEST]) {
@@ -118,16 +89,16 @@ impl Wire {
 
     fn take(&mut self, port: Port, buffer: &mut [u8]) -> io::Result<()> {
         for _ in 0..AT_ONCE {
-            let Some(length) = self.taps.get(&port).map_or(Ok(None), |tap| tap.take(buffer))? else { return Ok(()) };
+            let Some(length) = self.doors.take(port, buffer)? else { return Ok(()) };
             let frame = buffer.get_mut(..length).unwrap_or_default();
-            self.plane.take(port, frame, clock::boottime_nanos(), &mut self.exits);
+            self.plane.take(port, frame, clock::boottime_nanos(), &mut self.doors);
         }
         Ok(())
     }
 
     /// Takes what has come before a change, so that the change concerns only what comes after it.
     fn drain(&mut self, buffer: &mut [u8]) -> io::Result<()> {
-        let ports: Vec<Port> = self.taps.keys().copied().collect();
+        let ports: Vec<Port> = self.doors.inputs().iter().map(|(port, _)| *port).collect();
         ports.into_iter().try_for_each(|port| self.take(port, buffer))
     }
 
@@ -142,6 +113,10 @@ impl Wire {
                 }
                 Told::Ping => Ok(()),
                 Told::Hold(order) => self.hold(order, buffer),
+                Told::Cut(cut) => {
+                    self.cut(&cut);
+                    Ok(())
+                }
                 Told::Release(tag) => self.release(&tag, buffer),
             };
             let said = match done {
@@ -160,76 +135,74 @@ impl Wire {
     }
 
     fn hold(&mut self, order: Order, buffer: &mut [u8]) -> io::Result<()> {
+        planes::in_time(order.deadline)?;
         if self.plane.has(&order.tag) {
             return Err(io::Error::from(io::ErrorKind::AlreadyExists));
         }
+        let held = self.try_hold(order, buffer);
+        if held.is_err() {
+            self.tidy()?;
+        }
+        held
+    }
+
+    fn try_hold(&mut self, order: Order, buffer: &mut [u8]) -> io::Result<()> {
         self.made += 1;
         let mut stage = Stage::new(self.made, order.tag.clone(), order.how, order.port, order.deadline);
-        let mut pairs = Vec::new();
         for way in &order.ways {
-            let (input, output) = (self.exits.port(&way.input), self.exits.port(&way.output));
-            self.exits.open(input)?;
-            self.exits.open(output)?;
-            stage.add(input, way.to, output, Seed(order.seed), &way.name);
-            let only = only(&order.how, order.port, way.to);
-            pairs.push(Pair { input: way.input.clone(), output: way.output.clone(), only });
+            let (key, exit) = self.doors.of(way);
+            for port in [key.0, exit.on, exit.back] {
+                self.doors.open(port)?;
+            }
+            stage.add(key, exit, Seed(order.seed), &way.name);
         }
-        // The taps first: a frame between the two steps is there twice rather than lost.
-        let inputs: BTreeSet<Port> = stage.lanes().map(|(input, _)| input).collect();
+        // The sockets first: a frame between the two steps is there twice rather than lost.
+        let inputs: BTreeSet<Port> = stage.lanes().map(|((input, ..), _)| input).collect();
         for input in inputs {
             let mut wanted = self.plane.wanted(input);
-            wanted.extend(stage.lanes().filter(|(port, _)| *port == input).map(|(_, to)| to));
-            self.listen(input, &wanted)?;
+            wanted.extend(stage.lanes().filter(|((port, ..), _)| *port == input).map(|((_, _, to), _)| to));
+            self.doors.listen(input, &wanted)?;
         }
         self.drain(buffer)?;
-        let table = match DropTable::create(&order.tag, &pairs, Keeper::Socket) {
-            Ok(table) => table,
-            Err(error) => {
-                self.listen_again()?;
-                return Err(error);
-            }
-        };
-        self.tables.insert(order.tag, table);
+        let doors = &self.doors;
+        let then = |end: &_| Ok(Then::Forward { device: doors.device(end)?, unless: MARK });
+        let narrow = |way: &_| only(&order.how, order.port, way);
+        let made = tables::make(&order.tag, &order.ways, narrow, then, Keeper::Socket)?;
+        self.tables.insert(order.tag, made);
         self.plane.add(stage);
         Ok(())
     }
 
+    fn cut(&mut self, cut: &Severed) {
+        let everything = Impairment::Loss { chance: Chance::CERTAIN };
+        let mut stage = Stage::new(0, cut.tag.clone(), everything, cut.port, None);
+        for way in &cut.ways {
+            let (key, exit) = self.doors.of(way);
+            stage.add(key, exit, Seed(0), &way.name);
+        }
+        self.plane.cut(stage);
+    }
+
     fn release(&mut self, tag: &str, buffer: &mut [u8]) -> io::Result<()> {
-        // Its socket closes in any case, and the table goes with it.
-        let deleted = self.tables.remove(tag).map_or(Ok(()), DropTable::delete);
+        // Their sockets close in any case, and the tables go with them.
+        let deleted = tables::delete(self.tables.remove(tag).unwrap_or_default());
         self.drain(buffer)?;
-        if let Some(stage) = self.plane.remove(tag, clock::boottime_nanos(), &mut self.exits) {
-            let missed: u32 = self.taps.values().map(|tap| tap.missed().unwrap_or(0)).sum();
-            let (overflowed, refused) = (self.plane.overflowed, self.exits.refused);
+        self.plane.mend(tag);
+        if let Some(stage) = self.plane.remove(tag, clock::boottime_nanos(), &mut self.doors) {
+            let missed = self.doors.missed();
+            let (overflowed, refused) = (self.plane.overflowed, self.doors.refused);
             say(&format!(
                 "{tag}: {} packets came, {} were touched; lost by the wire itself: {missed} taken too late, {overflowed} \
-                 for want of room, {refused} not taken by an interface",
+                 for want of room, {refused} not taken by an interface or host",
                 stage.seen, stage.touched,
             ));
         }
-        self.listen_again()?;
+        self.tidy()?;
         deleted
     }
 
-    fn listen(&mut self, port: Port, wanted: &BTreeSet<std::net::Ipv4Addr>) -> io::Result<()> {
-        let wanted: Vec<_> = wanted.iter().copied().collect();
-        if let Some(tap) = self.taps.get(&port) {
-            return tap.listen(&wanted);
-        }
-        let Some(name) = self.exits.names.get(port) else { return Ok(()) };
-        let tap = Tap::open(name)?;
-        tap.listen(&wanted)?;
-        self.taps.insert(port, tap);
-        Ok(())
-    }
-
-    /// Listens for what is in force and nothing else.
-    fn listen_again(&mut self) -> io::Result<()> {
-        let plane = &self.plane;
-        self.taps.retain(|port, _| !plane.wanted(*port).is_empty());
-        for (port, tap) in &self.taps {
-            tap.listen(&plane.wanted(*port).into_iter().collect::<Vec<_>>())?;
-        }
-        Ok(())
+    /// Keeps open what is in force and nothing else.
+    fn tidy(&mut self) -> io::Result<()> {
+        self.doors.keep(&self.plane.used(), |port| self.plane.wanted(port))
     }
 }

@@ -10,10 +10,23 @@ use firedrill_core::seed::{ChaCha8Rng, Seed};
 use firedrill_sys::nft::Only;
 use rand::RngExt as _;
 
+use super::Way;
 use super::frame::{self, ACK, Packet, RST, SYN};
 
-/// An interface of the switch, by its number in the plane's list.
+/// A place where frames are taken or given back, by its number in the wire's list.
 pub type Port = usize;
+
+/// Whose frames are of a link: where they are taken, and the addresses they come from and go to.
+pub type Key = (Port, Ipv4Addr, Ipv4Addr);
+
+/// Where the frames of a link are given back.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Exit {
+    /// On to their receiver.
+    pub on: Port,
+    /// Back to their sender.
+    pub back: Port,
+}
 
 /// How long a limited link may hold what waits for its turn; what would wait longer is dropped.
 const LIMIT_QUEUE: u64 = 500_000_000;
@@ -46,7 +59,7 @@ pub enum Fate {
 /// One link of an impairment.
 #[derive(Debug)]
 struct Lane {
-    output: Port,
+    exit: Exit,
     rng: ChaCha8Rng,
     /// When the last packet goes on, so that none overtakes another.
     last: u64,
@@ -65,17 +78,20 @@ pub struct Stage {
     pub deadline: Option<u64>,
     how: Impairment,
     port: Option<u16>,
-    lanes: BTreeMap<(Port, Ipv4Addr), Lane>,
+    lanes: BTreeMap<Key, Lane>,
     /// Packets that came.
     pub seen: u64,
     /// Packets that were dropped, held, copied, changed or answered.
     pub touched: u64,
 }
 
-/// Which packets an impairment concerns.
-pub const fn only(how: &Impairment, port: Option<u16>, to: Ipv4Addr) -> Only {
-    let tcp = matches!(how, Impairment::Reset | Impairment::Refuse | Impairment::HalfOpen);
-    Only { to: Some(to), tcp, port }
+/// Which packets of a link an impairment concerns.
+pub fn only(how: &Impairment, port: Option<u16>, way: &Way) -> Only {
+    Only { from: Some(way.from), to: Some(way.to), tcp: is_of_tcp(how), port }
+}
+
+const fn is_of_tcp(how: &Impairment) -> bool {
+    matches!(how, Impairment::Reset | Impairment::Refuse | Impairment::HalfOpen)
 }
 
 impl Stage {
@@ -85,26 +101,26 @@ impl Stage {
     }
 
     /// Adds a link; its random stream is that of `name`.
-    pub fn add(&mut self, input: Port, to: Ipv4Addr, output: Port, seed: Seed, name: &str) {
-        self.lanes.insert((input, to), Lane { output, rng: seed.stream(name), last: 0, free: 0 });
+    pub fn add(&mut self, key: Key, exit: Exit, seed: Seed, name: &str) {
+        self.lanes.insert(key, Lane { exit, rng: seed.stream(name), last: 0, free: 0 });
     }
 
-    /// The interfaces and addresses it takes frames by.
-    pub fn lanes(&self) -> impl Iterator<Item = (Port, Ipv4Addr)> {
-        self.lanes.keys().copied()
+    /// Its links.
+    pub fn lanes(&self) -> impl Iterator<Item = (Key, Exit)> {
+        self.lanes.iter().map(|(key, lane)| (*key, lane.exit))
     }
 
-    /// Where a packet that came in by `input` leaves, if it is concerned. The same choice as [`Only`] is in the kernel.
-    pub fn concerns(&self, input: Port, packet: &Packet) -> Option<Port> {
-        let lane = self.lanes.get(&(input, packet.to))?;
-        let only = only(&self.how, self.port, packet.to);
-        let of_port = only.port.is_none_or(|port| packet.ports.is_some_and(|(from, to)| from == port || to == port));
-        (of_port && (!only.tcp || packet.is_tcp())).then_some(lane.output)
+    /// Where a packet that was taken at `input` is given back, if it is concerned. The same choice as [`Only`] is in the
+    /// kernel.
+    pub fn concerns(&self, input: Port, packet: &Packet) -> Option<Exit> {
+        let lane = self.lanes.get(&(input, packet.from, packet.to))?;
+        let is_ours = |port| packet.ports.is_some_and(|(from, to)| from == port || to == port);
+        (self.port.is_none_or(is_ours) && (!is_of_tcp(&self.how) || packet.is_tcp())).then_some(lane.exit)
     }
 
     /// Decides about a packet it concerns. A corrupted one is changed in place.
     pub fn decide(&mut self, input: Port, packet: &Packet, bytes: &mut [u8], now: u64) -> Fate {
-        let Some(lane) = self.lanes.get_mut(&(input, packet.to)) else { return Fate::Pass };
+        let Some(lane) = self.lanes.get_mut(&(input, packet.from, packet.to)) else { return Fate::Pass };
         if counts_packets(&self.how) && frame::is_large(bytes) {
             return Fate::Split;
         }

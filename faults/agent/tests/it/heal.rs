@@ -35,9 +35,15 @@ pub(crate) fn job(world: &World) -> Job {
 }
 
 /// Heals from outside of the switch, as `firedrill heal` does: what was told, and whether nothing is left.
-#[expect(clippy::disallowed_methods, reason = "the program is what is tested")]
 pub(crate) fn heal(job: &Job) -> (Vec<Told>, bool) {
+    heal_failing(job, "")
+}
+
+/// The same, and what comes by that point fails; see `failpoint.rs`.
+#[expect(clippy::disallowed_methods, reason = "the program is what is tested")]
+fn heal_failing(job: &Job, point: &str) -> (Vec<Told>, bool) {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_firedrill-agent"));
+    command.env("FIREDRILL_FAILPOINT", point);
     command.arg(ARGUMENT).arg(serde_json::to_string(job).expect("a job")).stderr(Stdio::inherit());
     let output = command.output().expect("it runs");
     let lines = String::from_utf8(output.stdout).expect("text");
@@ -127,6 +133,16 @@ fn one_failing_undo_keeps_none_of_the_others_from_being_tried_and_its_command_is
     }
 }
 
+/// Has agent, guard and hog killed that have lowered the limits of node 1.
+fn lower_limits_and_die(world: &World) {
+    let mut agent = Agent::start(world, LONG);
+    agent.inject(&Action::Press { node: node(1), pressure: Pressure::Fds { spare: 0 } });
+    for pid in [hogs(world)[0], agent.guard().expect("a guard")] {
+        Agent::signal(pid, Signal::SIGKILL);
+    }
+    agent.kill_9();
+}
+
 #[test]
 fn limits_are_put_back_although_agent_guard_and_hog_are_killed() {
     let Some(world) = world() else { return };
@@ -134,16 +150,32 @@ fn limits_are_put_back_although_agent_guard_and_hog_are_killed() {
     let pid = world.processes(1)[0].pid;
     let limit = || press::file_limit(pid).expect("a limit").soft;
     let before = limit();
-    let mut agent = Agent::start(&world, LONG);
-    agent.inject(&Action::Press { node: node(1), pressure: Pressure::Fds { spare: 0 } });
-    for pid in [hogs(&world)[0], agent.guard().expect("a guard")] {
-        Agent::signal(pid, Signal::SIGKILL);
-    }
-    agent.kill_9();
+    lower_limits_and_die(&world);
     assert!(limit() < before, "it stays");
     let (told, clean) = heal(&job(&world));
     assert!(clean, "{told:?}");
     assert_eq!(limit(), before);
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "what a person would type")]
+fn the_command_that_puts_limits_back_works_as_it_is_told() {
+    let Some(world) = world() else { return };
+    // As servers of a lab are: somebody else's than root's, who may not change their limits everywhere.
+    world.start_as(65_534, 1, "sleep", &["600"]);
+    let pid = world.processes(1)[0].pid;
+    let limit = || press::file_limit(pid).expect("a limit").soft;
+    let before = limit();
+    lower_limits_and_die(&world);
+    let (told, _) = heal_failing(&job(&world), "press-mid-revert,refuse");
+    let left = told.iter().find_map(|told| if let Told::Left { remedy, .. } = told { Some(remedy) } else { None });
+    let remedy = left.unwrap_or_else(|| panic!("{told:?}"));
+    assert!(limit() < before, "it stays");
+    let without = ["--bounding-set=-sys_resource", "--inh-caps=-sys_resource", "sh", "-c", remedy];
+    let typed = std::process::Command::new("setpriv").args(without).status().expect("setpriv runs");
+    assert!(typed.success(), "{remedy}");
+    assert_eq!(limit(), before, "{remedy}");
+    assert!(heal(&job(&world)).1, "once more");
 }
 
 /// The hogs of this world's agents.

@@ -11,20 +11,36 @@ use crate::world::{World, link, node, wait, world};
 
 const SEED: u64 = 7;
 
-fn impair(links: &[Link], port: Option<u16>, how: Impairment) -> Action {
+pub(crate) fn impair(links: &[Link], port: Option<u16>, how: Impairment) -> Action {
     Action::Impair { links: links.to_vec(), port, how, seed: SEED }
 }
 
-fn both() -> [Link; 2] {
+pub(crate) fn both() -> [Link; 2] {
     [link(1, 2), link(2, 1)]
 }
 
-fn delay(millis: u64) -> Impairment {
+pub(crate) fn delay(millis: u64) -> Impairment {
     Impairment::Delay { delay: Duration::from_millis(millis), jitter: Duration::ZERO }
 }
 
-fn percent(percent: u32) -> Chance {
+pub(crate) fn percent(percent: u32) -> Chance {
     Chance::per_million(percent * 10_000)
+}
+
+/// One of each kind.
+pub(crate) fn each_kind() -> [Impairment; 10] {
+    [
+        delay(20),
+        Impairment::Delay { delay: Duration::from_millis(30), jitter: Duration::from_millis(30) },
+        Impairment::Loss { chance: percent(10) },
+        Impairment::Duplicate { chance: percent(10) },
+        Impairment::Corrupt { chance: percent(10) },
+        Impairment::Reorder { chance: percent(10), by: Duration::from_millis(5) },
+        Impairment::Bandwidth { bytes_per_second: 200_000 },
+        Impairment::Reset,
+        Impairment::Refuse,
+        Impairment::HalfOpen,
+    ]
 }
 
 /// In force on both directions between n1 and n2, absent before and after, and never between n1 and n3.
@@ -48,18 +64,7 @@ fn bites(world: &World, how: Impairment) {
 #[test]
 fn each_kind_bites_and_is_gone() {
     let Some(world) = world() else { return };
-    for how in [
-        delay(20),
-        Impairment::Delay { delay: Duration::from_millis(30), jitter: Duration::from_millis(30) },
-        Impairment::Loss { chance: percent(10) },
-        Impairment::Duplicate { chance: percent(10) },
-        Impairment::Corrupt { chance: percent(10) },
-        Impairment::Reorder { chance: percent(10), by: Duration::from_millis(5) },
-        Impairment::Bandwidth { bytes_per_second: 200_000 },
-        Impairment::Reset,
-        Impairment::Refuse,
-        Impairment::HalfOpen,
-    ] {
+    for how in each_kind() {
         bites(&world, how);
     }
 }
@@ -104,9 +109,14 @@ fn a_port_leaves_the_others() {
 #[test]
 fn two_impairments_of_a_link_both_bite() {
     let Some(world) = world() else { return };
-    let mut agent = Agent::start(&world, LONG);
-    let late = agent.inject(&impair(&both(), None, delay(30)));
-    let twice = agent.inject(&impair(&[link(1, 2)], None, Impairment::Duplicate { chance: percent(50) }));
+    two_bite(&world, &both());
+}
+
+/// Together, and the second alone when the first is over.
+pub(crate) fn two_bite(world: &World, links: &[Link]) {
+    let mut agent = Agent::start(world, LONG);
+    let late = agent.inject(&impair(links, None, delay(30)));
+    let twice = agent.inject(&impair(links, None, Impairment::Duplicate { chance: percent(50) }));
     agent.sees(&late, Presence::Full);
     agent.sees(&twice, Presence::Full);
     agent.revert(&late);
@@ -116,8 +126,35 @@ fn two_impairments_of_a_link_both_bite() {
     agent.sees(&twice, Presence::Absent);
 }
 
+#[test]
+fn a_cut_bites_on_a_link_that_is_impaired() {
+    let Some(world) = world() else { return };
+    cuts_what_is_impaired(&world);
+}
+
+/// Whichever came first; and each alone when the other is over.
+pub(crate) fn cuts_what_is_impaired(world: &World) {
+    let mut agent = Agent::start(world, LONG);
+    let cut = Action::Cut { links: both().to_vec(), port: None };
+    let (late, first) = (agent.inject(&impair(&both(), None, delay(30))), agent.inject(&cut));
+    agent.sees(&first, Presence::Full);
+    assert!(!world.passes(1, 2));
+    agent.revert(&first);
+    agent.sees(&first, Presence::Absent);
+    agent.sees(&late, Presence::Full);
+    agent.revert(&late);
+    let second = agent.inject(&cut);
+    let late = agent.inject(&impair(&both(), None, delay(30)));
+    agent.sees(&second, Presence::Full);
+    agent.revert(&late);
+    agent.sees(&second, Presence::Full);
+    agent.revert(&second);
+    agent.sees(&late, Presence::Absent);
+    assert_eq!(agent.inventory(), [""; 0]);
+}
+
 /// The wires among the processes of the switch.
-fn wires(world: &World) -> Vec<i32> {
+pub(crate) fn wires(world: &World) -> Vec<i32> {
     let command = |pid: i32| std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let is_wire = |pid: &i32| command(*pid).split(|byte| *byte == 0).nth(1) == Some(b"wire");
     world.switch_processes()().iter().map(|process| process.pid).filter(is_wire).collect()

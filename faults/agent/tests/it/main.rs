@@ -3,10 +3,12 @@
 mod agent;
 mod clock;
 mod cut;
+mod ends;
 mod heal;
 mod holding;
 mod holds;
 mod impair;
+mod late;
 mod names;
 mod press;
 mod processes;

@@ -23,7 +23,7 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill as send};
 use nix::unistd::Pid;
 
-use self::inventory::{Independent, Stopwatch};
+use self::inventory::{Independent, Stopwatch, TRY};
 use self::tally::{Chances, Kill, Tally, number};
 use crate::agent::Agent;
 use crate::heal::{heal, job};
@@ -162,7 +162,7 @@ impl Storm {
         world.start(2, "bash", &["-c", "while true; do sleep 600; done"]);
         world.start(3, "sleep", &["600"]);
         wait("the child runs", || (world.processes(2).len() == 2).then_some(()));
-        let mut independent = Independent::start(&world.places());
+        let mut independent = Independent::start(&world.places(), TRY);
         let before = independent.take();
         let (chances, tally) = (Chances(seed | 1), Tally::new(name, seed));
         Some(Self { world, independent, before, chances, tally, kill: Kill::default(), in_force: BTreeMap::new() })

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use firedrill_agent::protocol::{Config, Ground, NodeSite, Site};
+use firedrill_agent::protocol::{Config, Ground, NodeSite, Reach, Site};
 use firedrill_core::action::{Action, Endpoint, Link};
 use firedrill_core::cluster::{NodeName, ProcessName};
 use firedrill_sys::cgroup::{self, Group};
@@ -93,6 +93,8 @@ pub(crate) struct World {
     groups: Vec<PathBuf>,
     /// What serves the home of node 3, if anything does.
     pub(crate) disk: Option<ServedDisk>,
+    /// Whether links are reached at the nodes' own ends.
+    at_ends: bool,
     folder: tempfile::TempDir,
 }
 
@@ -130,8 +132,21 @@ pub(crate) fn world() -> Option<World> {
         mounts,
         groups: Vec::new(),
         disk: None,
+        at_ends: false,
         folder,
     })
+}
+
+/// The same, where links are reached at the nodes' own ends.
+#[expect(clippy::print_stderr, reason = "what is skipped is said")]
+pub(crate) fn world_at_ends() -> Option<World> {
+    let mut world = world()?;
+    if !firedrill_sys::nft::has_egress() || !std::path::Path::new(firedrill_sys::tap::DEVICE).exists() {
+        eprintln!("SKIPPED: links at hosts' ends need Linux 5.16 and {}", firedrill_sys::tap::DEVICE);
+        return None;
+    }
+    world.at_ends = true;
+    Some(world)
 }
 
 /// The clients come after the nodes.
@@ -167,8 +182,17 @@ pub(crate) fn kill(number: u8, process: Option<&str>, stay_down: bool) -> Action
 
 impl World {
     pub(crate) fn config(&self, lease: Duration) -> Config {
-        let site =
-            |number: u8| Site { netns: self.end(number).path(), link: link_name(number), address: address(number) };
+        let reach = |number: u8| match (self.at_ends, number > NODES) {
+            (false, _) => Reach::Switch,
+            (true, false) => Reach::OwnEnd("eth0".to_owned()),
+            (true, true) => Reach::OtherEnd,
+        };
+        let site = |number: u8| Site {
+            netns: self.end(number).path(),
+            link: link_name(number),
+            address: address(number),
+            reach: reach(number),
+        };
         Config {
             tag_prefix: format!("fd-{}-", self.run),
             lease_nanos: u64::try_from(lease.as_nanos()).expect("a lease"),
@@ -254,7 +278,17 @@ impl World {
 
     /// Starts a program on a node and waits until it runs there under its own name.
     pub(crate) fn start(&self, number: u8, program: &str, arguments: &[&str]) {
-        let child = self.end(number).command(program).args(arguments).spawn().expect("it starts");
+        self.runs(number, program, self.end(number).command(program).args(arguments).spawn().expect("it starts"));
+    }
+
+    /// The same, as the user and group of that number.
+    pub(crate) fn start_as(&self, user: u32, number: u8, program: &str, arguments: &[&str]) {
+        let mut command = self.end(number).command("setpriv");
+        command.args([format!("--reuid={user}"), format!("--regid={user}"), "--clear-groups".to_owned()]);
+        self.runs(number, program, command.arg(program).args(arguments).spawn().expect("it starts"));
+    }
+
+    fn runs(&self, number: u8, program: &str, child: Child) {
         let pid = i32::try_from(child.id()).expect("a pid");
         self.children.borrow_mut().push(child);
         join(&self.groups_of(number), pid);
@@ -317,6 +351,28 @@ impl World {
         let listener = self.end(to).inside(move || TcpListener::bind((address(to), 0)).expect("a listener"));
         let there = listener.local_addr().expect("its address");
         self.end(from).inside(move || TcpStream::connect_timeout(&there, Duration::from_millis(500)).is_ok())
+    }
+
+    /// A TCP connection from one place to another, both of its ends.
+    pub(crate) fn connection(&self, from: u8, to: u8) -> [TcpStream; 2] {
+        let listener = self.end(to).inside(move || TcpListener::bind((address(to), 0)).expect("a listener"));
+        let there = listener.local_addr().expect("its address");
+        let near = self.end(from).inside(move || TcpStream::connect(there).expect("a connection"));
+        let (far, _) = listener.accept().expect("accepted");
+        [near, far].map(|stream| {
+            stream.set_nodelay(true).expect("an option");
+            stream
+        })
+    }
+
+    /// What `nft` lists at the nodes' ends, and the devices of ours there.
+    pub(crate) fn at_ends(&self) -> Vec<String> {
+        let look = |number: u8| {
+            let script = "nft list ruleset; ip -o link | grep -o 'fdtap[0-9]*'";
+            let output = self.end(number).command("sh").args(["-c", script]).output().expect("a shell runs");
+            String::from_utf8(output.stdout).expect("text")
+        };
+        (1..=NODES + 1).map(look).filter(|found| !found.is_empty()).collect()
     }
 
     /// What `nft` lists in the switch.

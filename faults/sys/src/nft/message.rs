@@ -2,7 +2,7 @@
 //!
 //! Headers are in the machine's byte order, numbers in attributes in the network's.
 
-use super::Pair;
+use super::{Hook, Only, Pair, Rule, Then};
 
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
@@ -24,16 +24,21 @@ const CREATE: u16 = 0x400;
 const APPEND: u16 = 0x800;
 const NESTED: u16 = 0x8000;
 
-/// `NFPROTO_BRIDGE`.
+/// `NFPROTO_NETDEV` and `NFPROTO_BRIDGE`.
+pub(crate) const NETDEV: u8 = 5;
 pub(crate) const BRIDGE: u8 = 7;
+/// `NF_NETDEV_INGRESS` and `NF_NETDEV_EGRESS`.
+const INGRESS: u32 = 0;
+const EGRESS: u32 = 1;
 /// `NFT_TABLE_F_OWNER`.
 const OWNER: u32 = 2;
 /// `NF_BR_FORWARD`.
 const FORWARD: u32 = 2;
 /// `NF_BR_PRI_FILTER_BRIDGED`.
 const PRIORITY: i32 = -200;
-/// `NFT_META_PROTOCOL`, `NFT_META_IIFNAME`, `NFT_META_OIFNAME`.
+/// `NFT_META_PROTOCOL`, `NFT_META_MARK`, `NFT_META_IIFNAME`, `NFT_META_OIFNAME`.
 const META_PROTOCOL: u32 = 1;
+const META_MARK: u32 = 3;
 const META_INPUT_NAME: u32 = 6;
 const META_OUTPUT_NAME: u32 = 7;
 /// `NFT_REG_1`.
@@ -43,8 +48,9 @@ const IPV4: [u8; 2] = [0x08, 0x00];
 /// `NFT_PAYLOAD_NETWORK_HEADER` and `NFT_PAYLOAD_TRANSPORT_HEADER`.
 const NETWORK: u32 = 1;
 const TRANSPORT: u32 = 2;
-/// Where the protocol and the destination are in an IPv4 header, and the two ports in that of TCP or UDP.
+/// Where the protocol, the source and the destination are in an IPv4 header, and the two ports in that of TCP or UDP.
 const PROTOCOL_AT: u32 = 9;
+const SOURCE_AT: u32 = 12;
 const DESTINATION_AT: u32 = 16;
 const PORTS_AT: [u32; 2] = [0, 2];
 const TCP: u8 = 6;
@@ -78,25 +84,52 @@ impl Body {
         Self { kind: NEW_CHAIN, flags: REQUEST | ACK | CREATE | EXCL, attributes }
     }
 
-    /// `iifname <input> oifname <output> ether type ip drop`, and what narrows it; for a port one rule for each protocol
-    /// and each side of the packet that the port may be on.
+    /// `iifname <input> oifname <output> ether type ip drop`, and what narrows it.
     pub(crate) fn drop_rules(table: &str, pair: &Pair) -> Vec<Self> {
-        let mut all = [
+        let between = [
             meta(META_INPUT_NAME),
             equals(&padded(&pair.input)),
             meta(META_OUTPUT_NAME),
             equals(&padded(&pair.output)),
-            meta(META_PROTOCOL),
-            equals(&IPV4),
-        ]
-        .concat();
-        if let Some(to) = pair.only.to {
-            all.extend([payload(NETWORK, DESTINATION_AT, 4), equals(&to.octets())].concat());
+        ];
+        Self::rules(table, "forward", &between.concat(), &pair.only, &drop_verdict())
+    }
+
+    /// A base chain at one side of an interface, named after it, that accepts.
+    pub(crate) fn edge_chain(table: &str, side: Hook, interface: &str) -> Self {
+        let hook = match side {
+            Hook::Ingress => INGRESS,
+            Hook::Egress => EGRESS,
+        };
+        let hook = [number(1, hook), attribute(2, &0_i32.to_be_bytes()), text(3, interface)].concat();
+        let attributes = [text(1, table), text(3, side.name()), nested(4, &hook), text(7, "filter")].concat();
+        Self { kind: NEW_CHAIN, flags: REQUEST | ACK | CREATE | EXCL, attributes }
+    }
+
+    /// `ether type ip drop` or `ether type ip mark != <mark> fwd to <device>`, and what narrows it.
+    pub(crate) fn edge_rules(table: &str, rule: &Rule) -> Vec<Self> {
+        let (unmarked, then) = match rule.then {
+            Then::Drop => (Vec::new(), drop_verdict()),
+            Then::Forward { device, unless } => {
+                ([meta(META_MARK), differs(&unless.to_ne_bytes())].concat(), forward(device))
+            }
+        };
+        Self::rules(table, rule.hook.name(), &unmarked, &rule.only, &then)
+    }
+
+    /// `<first> ether type ip <then>` with what narrows it between; for a port one rule for each protocol and each side of
+    /// the packet that the port may be on.
+    fn rules(table: &str, chain: &str, first: &[u8], only: &Only, then: &[u8]) -> Vec<Self> {
+        let mut all = [first, &meta(META_PROTOCOL), &equals(&IPV4)].concat();
+        for (at, address) in [(SOURCE_AT, only.from), (DESTINATION_AT, only.to)] {
+            if let Some(address) = address {
+                all.extend([payload(NETWORK, at, 4), equals(&address.octets())].concat());
+            }
         }
-        let protocols: &[u8] = if pair.only.tcp { &[TCP] } else { &[TCP, UDP] };
+        let protocols: &[u8] = if only.tcp { &[TCP] } else { &[TCP, UDP] };
         let narrowed = |protocol: u8| [payload(NETWORK, PROTOCOL_AT, 1), equals(&[protocol])].concat();
-        let narrow: Vec<Vec<u8>> = match pair.only.port {
-            None if pair.only.tcp => vec![narrowed(TCP)],
+        let narrow: Vec<Vec<u8>> = match only.port {
+            None if only.tcp => vec![narrowed(TCP)],
             None => vec![Vec::new()],
             Some(port) => {
                 let sides = PORTS_AT.map(|at| [payload(TRANSPORT, at, 2), equals(&port.to_be_bytes())].concat());
@@ -105,8 +138,8 @@ impl Body {
             }
         };
         let rule = |narrow: &Vec<u8>| {
-            let expressions = [all.as_slice(), narrow, &drop_verdict()].concat();
-            let attributes = [text(1, table), text(2, "forward"), nested(4, &expressions)].concat();
+            let expressions = [all.as_slice(), narrow, then].concat();
+            let attributes = [text(1, table), text(2, chain), nested(4, &expressions)].concat();
             Self { kind: NEW_RULE, flags: REQUEST | ACK | CREATE | APPEND, attributes }
         };
         narrow.iter().map(rule).collect()
@@ -123,13 +156,13 @@ impl Body {
     }
 }
 
-/// A whole batch, numbered from `first`, and the number of its end.
-pub(crate) fn batch(bodies: &[Body], first: u32) -> (Vec<u8>, u32) {
+/// A whole batch for tables of a family, numbered from `first`, and the number of its end.
+pub(crate) fn batch(bodies: &[Body], family: u8, first: u32) -> (Vec<u8>, u32) {
     let mut bytes = encode(BATCH_BEGIN, REQUEST, first, 0, SUBSYSTEM, &[]);
     let mut sequence = first;
     for body in bodies {
         sequence += 1;
-        bytes.extend(encode(SUBSYSTEM << 8 | body.kind, body.flags, sequence, BRIDGE, 0, &body.attributes));
+        bytes.extend(encode(SUBSYSTEM << 8 | body.kind, body.flags, sequence, family, 0, &body.attributes));
     }
     sequence += 1;
     bytes.extend(encode(BATCH_END, REQUEST, sequence, 0, SUBSYSTEM, &[]));
@@ -189,8 +222,23 @@ fn payload(base: u32, offset: u32, length: u32) -> Vec<u8> {
     expression("payload", &[number(1, REGISTER), number(2, base), number(3, offset), number(4, length)].concat())
 }
 
+/// `NFT_CMP_EQ` and `NFT_CMP_NEQ`.
+fn compares(how: u32, value: &[u8]) -> Vec<u8> {
+    expression("cmp", &[number(1, REGISTER), number(2, how), nested(3, &attribute(1, value))].concat())
+}
+
 fn equals(value: &[u8]) -> Vec<u8> {
-    expression("cmp", &[number(1, REGISTER), number(2, 0), nested(3, &attribute(1, value))].concat())
+    compares(0, value)
+}
+
+fn differs(value: &[u8]) -> Vec<u8> {
+    compares(1, value)
+}
+
+/// The number of a device goes through a register, in the machine's byte order.
+fn forward(device: u32) -> Vec<u8> {
+    let load = [number(1, REGISTER), nested(2, &attribute(1, &device.to_ne_bytes()))].concat();
+    [expression("immediate", &load), expression("fwd", &number(1, REGISTER))].concat()
 }
 
 fn drop_verdict() -> Vec<u8> {

@@ -19,6 +19,7 @@ pub(super) fn read_into<S: Part>(
     crew: Crew,
     (sink, watch): (&mut S, &mut Watch<'_>),
 ) -> Result<Format, Unsound> {
+    watch.ask()?;
     let mut reader = Reader::new(text, Dialect::Edn);
     let mut ops = Ops::new(text);
     reader.skip_tag()?;

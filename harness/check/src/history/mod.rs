@@ -9,6 +9,7 @@ mod awdit;
 mod edn;
 mod export;
 mod jepsen;
+mod loading;
 mod packed;
 mod pair;
 mod plume;
@@ -21,13 +22,15 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use crate::crew::Crew;
-use crate::limits::{Stop, Watch};
-use packed::Sink;
+use crate::limits::Stop;
 
 pub(crate) use accesses::{format as access_format, scan as scan_accesses};
 pub use edn::{parse_edn, parse_json};
 pub use export::{edn_line, json_line, to_edn, to_json_lines};
+pub use loading::{
+    format_of, load, load_packed, load_packed_text_by, load_packed_text_until, load_packed_text_within,
+    load_packed_within, load_text_by, load_text_within, load_within,
+};
 pub use packed::Packed;
 pub(crate) use pair::calls_within;
 pub use pair::{Call, calls};
@@ -198,118 +201,6 @@ impl From<ImportError> for Unloaded {
     fn from(error: ImportError) -> Self {
         Self::Mistake(error)
     }
-}
-
-/// The format of a text that begins so, if it is any.
-pub fn format_of(beginning: &str) -> Option<Format> {
-    if porcupine::is_log(beginning) {
-        return Some(Format::PorcupineLog);
-    }
-    accesses::format(beginning).or_else(|| jepsen::format_of(beginning))
-}
-
-/// Reads a history in whatever format it is.
-pub fn load(bytes: &[u8]) -> Result<Loaded, ImportError> {
-    unlimited(load_within(bytes, &mut Watch::unlimited()))
-}
-
-/// Reads a history in whatever format it is, faster than [`load`] and into less memory.
-pub fn load_packed(bytes: &[u8]) -> Result<Packed, ImportError> {
-    unlimited(load_packed_within(bytes, &mut Watch::unlimited()))
-}
-
-fn unlimited<T>(read: Result<T, Unloaded>) -> Result<T, ImportError> {
-    read.map_err(|error| match error {
-        Unloaded::Mistake(error) => error,
-        Unloaded::Stopped(_) => ImportError { line: 1, column: 1, expected: "a history within the limits".to_owned() },
-    })
-}
-
-/// [`load`] that asks whether a limit was reached, again and again while it reads.
-pub fn load_within(bytes: &[u8], watch: &mut Watch<'_>) -> Result<Loaded, Unloaded> {
-    watch.ask()?;
-    load_text_within(utf8(bytes)?, watch)
-}
-
-/// [`load_within`] for who knows that it is text.
-pub fn load_text_within(text: &str, watch: &mut Watch<'_>) -> Result<Loaded, Unloaded> {
-    load_text_by(text, Crew::of_machine(text.len()), watch)
-}
-
-/// [`load_text_within`] by so many threads. What is read, and what is refused, does not depend on them.
-pub fn load_text_by(text: &str, crew: Crew, watch: &mut Watch<'_>) -> Result<Loaded, Unloaded> {
-    watch.ask()?;
-    let mut ops = Vec::new();
-    let other = accesses::format(text).or_else(|| porcupine::is_log(text).then_some(Format::PorcupineLog));
-    let Some(format) = other else {
-        let format = jepsen::read_into(text, crew, (&mut ops, watch)).map_err(|unsound| unloaded(unsound, text))?;
-        return Ok(Loaded { format, ops });
-    };
-    let mut watched = Watched { sink: ops, watch, stop: None };
-    let read = match accesses::format(text) {
-        Some(format) => accesses::read(text, format, crew, &mut watched),
-        None => porcupine::read(text, &mut watched),
-    };
-    read.map_err(|mistake| mistake.place(text))?;
-    let Watched { sink: ops, stop, .. } = watched;
-    stop.map_or(Ok(Loaded { format, ops }), |stop| Err(Unloaded::Stopped(stop)))
-}
-
-fn unloaded(unsound: jepsen::Unsound, text: &str) -> Unloaded {
-    match unsound {
-        jepsen::Unsound::Mistake(mistake) => mistake.place(text).into(),
-        jepsen::Unsound::Stopped(stop) => stop.into(),
-    }
-}
-
-/// [`load_packed`] that asks whether a limit was reached, again and again while it reads.
-pub fn load_packed_within(bytes: &[u8], watch: &mut Watch<'_>) -> Result<Packed, Unloaded> {
-    watch.ask()?;
-    load_packed_text_within(utf8(bytes)?, watch)
-}
-
-/// [`load_packed_within`] for who knows that it is text.
-pub fn load_packed_text_within(text: &str, watch: &mut Watch<'_>) -> Result<Packed, Unloaded> {
-    load_packed_text_by(text, Crew::of_machine(text.len()), watch)
-}
-
-/// [`load_packed_text_within`] by so many threads. What is read, and what is refused, does not depend on them.
-pub fn load_packed_text_by(text: &str, crew: Crew, watch: &mut Watch<'_>) -> Result<Packed, Unloaded> {
-    watch.ask()?;
-    if accesses::format(text).is_some() || porcupine::is_log(text) {
-        return load_text_by(text, crew, watch).map(|history| Packed::from(&history));
-    }
-    let mut sink = packed::Packing::new(text.len());
-    let format = jepsen::read_into(text, crew, (&mut sink, watch)).map_err(|unsound| unloaded(unsound, text))?;
-    Ok(sink.finish(format))
-}
-
-/// Steps of a [`Watch`] for one operation that is read.
-const STEPS_PER_OPERATION: usize = 4;
-
-/// A sink that takes nothing more once a limit was reached.
-struct Watched<'a, 'w, S> {
-    sink: S,
-    watch: &'a mut Watch<'w>,
-    stop: Option<Stop>,
-}
-
-impl<S: Sink> Sink for Watched<'_, '_, S> {
-    fn take(&mut self, op: RawOp) {
-        self.sink.take(op);
-    }
-
-    fn goes_on(&mut self) -> bool {
-        self.stop = self.stop.or_else(|| self.watch.spend(STEPS_PER_OPERATION).err());
-        self.stop.is_none()
-    }
-}
-
-fn utf8(bytes: &[u8]) -> Result<&str, ImportError> {
-    std::str::from_utf8(bytes).map_err(|error| {
-        let sound = String::from_utf8_lossy(bytes.get(..error.valid_up_to()).unwrap_or_default());
-        edn::Mistake::new(sound.len(), "UTF-8").place(&sound)
-    })
 }
 
 /// Gives equal names one allocation. Histories have few names, so that a linear search is the fastest.

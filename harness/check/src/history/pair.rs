@@ -49,7 +49,7 @@ impl Pair {
 /// Refused, with both operations: two calls in flight for a process, a process that is used again after `info`, and a
 /// completion of an operation other than the one invoked.
 pub fn calls(history: &Loaded) -> Result<Vec<Call>, ImportError> {
-    super::unlimited(calls_within(history, &mut Watch::unlimited()))
+    super::loading::unlimited(calls_within(history, &mut Watch::unlimited()))
 }
 
 /// [`calls`] that asks whether a limit was reached, again and again.

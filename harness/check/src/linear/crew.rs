@@ -95,8 +95,8 @@ mod tests {
             }
             let history = Packed::from(&load(text.as_bytes()).unwrap());
             let decided = |threads| {
-                let mut all =
-                    models::translate(&history, Model::Register, &Value::Nil, &mut Watch::unlimited()).unwrap();
+                let of = (&history, history.len());
+                let mut all = models::translate(of, Model::Register, &Value::Nil, &mut Watch::unlimited()).unwrap();
                 let limits = Limits { exceeded: &|_| None, memory: 1 << 30 };
                 decide_with(&mut all.objects, threads, (&all.values, Telling::Full), &limits)
             };

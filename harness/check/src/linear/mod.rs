@@ -5,9 +5,11 @@
 //! after it began, or never.
 
 mod bank;
+mod beginning;
 mod configs;
 mod crew;
 mod etcd;
+mod known;
 mod lock;
 mod minimal;
 mod models;
@@ -33,6 +35,7 @@ use plan::Plan;
 use search::Found;
 use unique::Decided;
 
+pub use beginning::explain_beginning;
 pub use picture::{html, svg};
 pub use tell::describe;
 
@@ -172,6 +175,8 @@ pub struct Report {
     pub calls: usize,
     /// Independent objects.
     pub objects: usize,
+    /// The events that all this is about, when a limit was reached before the others were read.
+    pub only_first: Option<usize>,
 }
 
 /// Why a history cannot be judged by a model.
@@ -225,25 +230,47 @@ pub fn explain(history: &Packed, model: Model, initial: &Value, limits: &Limits<
 
 fn tell_all(
     history: &Packed,
-    (model, initial): (Model, &Value),
+    asked: (Model, &Value),
     telling: Telling,
     limits: &Limits<'_>,
 ) -> Result<Report, Refusal> {
-    let translated = match models::translate(history, model, initial, &mut Watch::new(limits.exceeded)) {
+    decide_part((history, history.len()), asked, telling, limits).map(|part| part.report)
+}
+
+/// What was found in so many first events of a history.
+struct Part {
+    report: Report,
+    /// Calls that ended, of those that bear on the verdict.
+    completed: usize,
+    /// Whether the operations mean the same whatever follows.
+    is_sure: bool,
+}
+
+fn decide_part(
+    of: (&Packed, usize),
+    (model, initial): (Model, &Value),
+    telling: Telling,
+    limits: &Limits<'_>,
+) -> Result<Part, Refusal> {
+    let translated = match models::translate(of, model, initial, &mut Watch::new(limits.exceeded)) {
         Ok(translated) => translated,
         Err(Untranslated::Refused(refusal)) => return Err(refusal),
-        Err(Untranslated::Stopped(stop)) => return Ok(nothing_read(stop)),
+        Err(Untranslated::Stopped(stop)) => {
+            return Ok(Part { report: nothing_read(stop), completed: 0, is_sure: false });
+        }
     };
-    let Translated { recorded, objects, values } = translated;
+    let Translated { recorded, objects, values, is_sure } = translated;
     let calls = objects.iter().map(|object| object.spans.len()).sum();
+    let completed = objects.iter().map(Object::completed).sum();
     let count = objects.len();
     let verdict = if recorded == 0 { Verdict::Nothing } else { crew::decide_all(objects, &values, telling, limits) };
-    Ok(Report { verdict, calls, objects: count })
+    Ok(Part { report: Report { verdict, calls, objects: count, only_first: None }, completed, is_sure })
 }
 
 /// The answer when a limit was reached before every operation was read.
 pub fn nothing_read(why: Stop) -> Report {
-    Report { verdict: Verdict::Unknown { why, verified: 0, of: 0, key: None }, calls: 0, objects: 0 }
+    let verdict = Verdict::Unknown { why, verified: 0, of: 0, key: None };
+    Report { verdict, calls: 0, objects: 0, only_first: Some(0) }
 }
 
 fn decide(object: &mut Object, values: &[Value], telling: Telling, limits: &Limits<'_>) -> Verdict {

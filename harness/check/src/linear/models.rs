@@ -1,7 +1,6 @@
 //! What the operations of a history mean in a model, and which object each acts on.
 
-use std::collections::hash_map::Entry;
-
+use super::known::Known;
 use super::plan::Span;
 use super::spec::{Op, Spec, State};
 use super::translation::Translation;
@@ -33,6 +32,8 @@ pub(super) struct Translated {
     pub(super) objects: Vec<Object>,
     /// Values by the numbers that operations and states use.
     pub(super) values: Vec<Value>,
+    /// Whether it is sure that values are, or are not, `[key value]`: of the beginning of a history it may not be.
+    pub(super) is_sure: bool,
 }
 
 /// A call as it bears on a verdict.
@@ -80,15 +81,17 @@ impl From<Unloaded> for Untranslated {
 /// Steps of a [`Watch`] for one call.
 const STEPS: usize = 2;
 
-/// Reads every call, unless a limit is reached before. The initial value is checked even when there is none.
+/// Reads the calls among so many first events, unless a limit is reached before. The initial value is checked even when there
+/// is none.
 pub(super) fn translate(
-    history: &Packed,
+    (history, until): (&Packed, usize),
     model: Model,
     initial: &Value,
     watch: &mut Watch<'_>,
 ) -> Result<Translated, Untranslated> {
-    let calls = history.pairs(watch)?;
-    let keyed = is_keyed(history, model, &calls);
+    let calls = history.pairs(until, watch)?;
+    let known_keyed = is_keyed(history, model, &calls);
+    let keyed = known_keyed.unwrap_or(false);
     let mut translation = Translation::new(history, model, initial, keyed, watch)?;
     let first = translation.initial(initial)?;
     let mut objects: Vec<Building> = Vec::new();
@@ -128,7 +131,8 @@ pub(super) fn translate(
         }
     }
     let objects = objects.into_iter().map(|building| building.object(first.clone())).collect();
-    Ok(Translated { recorded: calls.len(), objects, values: translation.values })
+    let (recorded, values) = (calls.len(), translation.values);
+    Ok(Translated { recorded, objects, values, is_sure: known_keyed.is_some() })
 }
 
 /// The key of a call, if objects have keys, and the call beside it; nothing when it has none.
@@ -154,40 +158,26 @@ fn done<'a>(
     Some((key, Done { f, process, asked: inner.value(), result, elements, refused }))
 }
 
-/// Maps of more operations than these do not grow without asking.
-const LARGE: usize = 1 << 16;
-
-/// The calls of one object, each operation once.
+/// The calls of one object.
 struct Building<'a> {
     key: Option<View<'a>>,
-    ops: Vec<Op>,
-    numbers: FastMap<Op, usize>,
+    known: Known,
     spans: Vec<Span>,
 }
 
 impl<'a> Building<'a> {
     fn new(key: Option<View<'a>>, calls: usize) -> Self {
-        Self { key, ops: Vec::new(), numbers: FastMap::default(), spans: Vec::with_capacity(calls) }
+        Self { key, known: Known::default(), spans: Vec::with_capacity(calls) }
     }
 
     fn add(&mut self, op: Op, begins: usize, ends: Option<usize>, watch: &mut Watch<'_>) -> Result<(), Stop> {
-        let next = self.ops.len();
-        if next >= LARGE && self.numbers.len() == self.numbers.capacity() {
-            watch.ask_for(2 * self.numbers.capacity() * size_of::<(Op, usize)>())?;
-        }
-        let number = match self.numbers.entry(op) {
-            Entry::Occupied(known) => *known.get(),
-            Entry::Vacant(new) => {
-                self.ops.push(new.key().clone());
-                *new.insert(next)
-            }
-        };
-        self.spans.push(Span { begins, ends, op: number });
+        let op = self.known.place(op, watch)?;
+        self.spans.push(Span { begins, ends, op });
         Ok(())
     }
 
     fn object(self, initial: State) -> Object {
-        Object { key: self.key.map(View::value), spec: Spec::new(initial, self.ops), spans: self.spans }
+        Object { key: self.key.map(View::value), spec: Spec::new(initial, self.known.into_ops()), spans: self.spans }
     }
 }
 
@@ -210,11 +200,11 @@ fn knows(model: Model) -> &'static str {
 }
 
 /// Whether values are `[key value]`, as Jepsen writes independent objects: everything that is asked without an argument
-/// has a key and nil, and every compare-and-set has a key and a pair.
-fn is_keyed(history: &Packed, model: Model, calls: &[Pair]) -> bool {
+/// has a key and nil, and every compare-and-set has a key and a pair. Nobody knows when there is none of these.
+fn is_keyed(history: &Packed, model: Model, calls: &[Pair]) -> Option<bool> {
     match model {
-        Model::Kv => return true,
-        Model::MultiRegister | Model::Bank | Model::EtcdTxn => return false,
+        Model::Kv => return Some(true),
+        Model::MultiRegister | Model::Bank | Model::EtcdTxn => return Some(false),
         Model::Register | Model::CasRegister | Model::Set | Model::Queue | Model::Counter | Model::Lock => {}
     }
     let mut seen = false;
@@ -230,11 +220,11 @@ fn is_keyed(history: &Packed, model: Model, calls: &[Pair]) -> bool {
             _ => continue,
         };
         if !keyed {
-            return false;
+            return Some(false);
         }
         seen = true;
     }
-    seen
+    seen.then_some(true)
 }
 
 /// An operation that is none of the model.

@@ -75,7 +75,7 @@ fn level(
         if !wanted(anomaly) || (has_antidependency && settled.iter().all(|settled| *settled)) {
             continue;
         }
-        let mut search = Search::new(graph, kind, (first, rest | ordered), order.is_some(), watch)?;
+        let mut search = Search::new((graph, &all), kind, (first, rest | ordered), order.is_some(), watch)?;
         for (place, nodes) in members.iter().enumerate() {
             if has_antidependency && settled[place] {
                 continue;
@@ -120,6 +120,8 @@ type State = usize;
 /// What one kind of cycle is sought with. The tables are used again for every start.
 struct Search<'a> {
     graph: &'a Graph,
+    /// The components of all relations: a cycle stays in one, and most of what a walk could reach is in others.
+    whole: &'a [u32],
     first: u8,
     rest: u8,
     nonadjacent: bool,
@@ -133,7 +135,7 @@ struct Search<'a> {
 
 impl<'a> Search<'a> {
     fn new(
-        graph: &'a Graph,
+        (graph, whole): (&'a Graph, &'a [u32]),
         kind: CycleKind,
         (first, rest): (u8, u8),
         needs_order: bool,
@@ -145,6 +147,7 @@ impl<'a> Search<'a> {
         let states = graph.nodes() * 4;
         Ok(Self {
             graph,
+            whole,
             first,
             rest,
             nonadjacent,
@@ -161,6 +164,11 @@ impl<'a> Search<'a> {
         self.component[place]
     }
 
+    /// Whether some cycle may have both nodes.
+    fn is_beside(&self, one: u32, other: u32) -> bool {
+        self.whole[at(one)] == self.whole[at(other)]
+    }
+
     /// The shortest cycle through any of these transactions.
     fn shortest(&mut self, nodes: &[u32], watch: &mut Watch<'_>) -> Result<Option<Vec<(u32, u8)>>, Stop> {
         let mut best: Option<Vec<(u32, u8)>> = None;
@@ -169,7 +177,7 @@ impl<'a> Search<'a> {
         for source in nodes {
             for (target, relation) in self.graph.edges(*source) {
                 let closes = self.component(target, true) >= self.component(*source, false);
-                if relation != self.first || !closes {
+                if relation != self.first || !closes || !self.is_beside(*source, target) {
                     continue;
                 }
                 if let Some(cycle) = self.close(*source, target, limit, watch)? {
@@ -217,7 +225,7 @@ impl<'a> Search<'a> {
                 };
                 let ordered = self.needs_order && (ordered || relation == ORDER);
                 let length = length + u32::from(relation != PASS);
-                if length > limit || self.component(to, last) < lowest {
+                if length > limit || self.component(to, last) < lowest || !self.is_beside(source, to) {
                     continue;
                 }
                 if to == source {

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use proptest::prelude::*;
 
 use super::*;
+use crate::crew::Crew;
 use crate::history;
 
 /// Micro-operations of a small history: key, and whether it is written.
@@ -218,7 +219,7 @@ proptest! {
         let done = execute(&small);
         for model in [Model::ListAppend, Model::RwRegister] {
             let text = text(&small, &done, model, is_json);
-            prop_assert!(scan::scan(&text, model, &mut Watch::unlimited()).unwrap().is_some(), "{}", text);
+            prop_assert!(scan::scan(&text, model, Crew::ALONE, &mut Watch::unlimited()).unwrap().is_some(), "{}", text);
             let options = Options { wfr_keys: true, ..Options::default() };
             let judged = judge(&text, model, &options, &mut Watch::unlimited()).unwrap();
             let slow = slowly(&text, model, &options);
@@ -258,7 +259,8 @@ proptest! {
 #[test]
 fn what_is_written_otherwise_is_left_to_the_importers() {
     let op = "{:process 0 :type :ok :f :txn :value [[:append 1 1] [:r 1 [1]]]}";
-    let scanned = |text: &str| scan::scan(text, Model::ListAppend, &mut Watch::unlimited()).unwrap().is_some();
+    let scanned =
+        |text: &str| scan::scan(text, Model::ListAppend, Crew::ALONE, &mut Watch::unlimited()).unwrap().is_some();
     let next = op.replace(":process 0", ":process 1").replace("[:append 1 1] ", "");
     let sound = [op.to_owned(), format!("[{op}]"), format!("[{op},\n{next}]\n"), format!("{op}\n{next}\n")];
     for text in sound {

@@ -130,9 +130,16 @@ impl Graph {
         (0..).map_while(move |cursor| self.edge(node, cursor))
     }
 
+    /// All nodes: what a transaction leads to is mostly before it here. Hubs last: they are where transactions lead to.
+    fn latest_first(&self) -> impl Iterator<Item = u32> + use<> {
+        (0..self.first_hub).rev().chain(self.first_hub..id(self.nodes()))
+    }
+
     /// Strongly connected components over these relations: a number for each node; an edge never leads to a higher one.
+    /// Where relations lead from earlier transactions to later ones, the numbers fall with time, so that few lie between
+    /// those of two transactions that were near each other, whatever else happened.
     pub(super) fn components(&self, relations: u8, watch: &mut Watch<'_>) -> Result<Vec<u32>, Stop> {
-        components(self.nodes(), watch, |node, cursor| {
+        components_from(self.latest_first(), self.nodes(), watch, |node, cursor| {
             loop {
                 let (to, relation) = self.edge(node, *cursor)?;
                 *cursor += 1;
@@ -146,7 +153,8 @@ impl Graph {
     /// The same for walks in which no two [`RW`] edges follow each other. Node and whether the last edge was such a one:
     /// `2 * node + 1` when it was.
     pub(super) fn components_nonadjacent(&self, relations: u8, watch: &mut Watch<'_>) -> Result<Vec<u32>, Stop> {
-        components(self.nodes() * 2, watch, |state, cursor| {
+        let states = self.latest_first().flat_map(|node| [node * 2, node * 2 + 1]);
+        components_from(states, self.nodes() * 2, watch, |state, cursor| {
             loop {
                 let (to, relation) = self.edge(state / 2, *cursor)?;
                 *cursor += 1;
@@ -170,8 +178,19 @@ pub(super) fn nonadjacent(last: bool, relation: u8) -> Option<bool> {
     }
 }
 
-/// Tarjan's algorithm without recursion. `next` gives a node's successor and moves the cursor, which starts at 0.
+/// Strongly connected components: a number for each node; an edge never leads to a higher one. `next` gives a node's successor
+/// and moves the cursor, which starts at 0.
 pub(crate) fn components(
+    nodes: usize,
+    watch: &mut Watch<'_>,
+    next: impl Fn(u32, &mut u32) -> Option<u32>,
+) -> Result<Vec<u32>, Stop> {
+    components_from(0..id(nodes), nodes, watch, next)
+}
+
+/// Tarjan's algorithm without recursion, which begins at these roots, one after the other; all nodes are among them.
+fn components_from(
+    roots: impl Iterator<Item = u32>,
     nodes: usize,
     watch: &mut Watch<'_>,
     next: impl Fn(u32, &mut u32) -> Option<u32>,
@@ -182,7 +201,7 @@ pub(crate) fn components(
     let mut open: Vec<u32> = Vec::new();
     let mut path: Vec<(u32, u32, u32)> = Vec::new();
     let (mut visited, mut found) = (0_u32, 0_u32);
-    for root in 0..id(nodes) {
+    for root in roots {
         if low[at(root)] != NONE {
             continue;
         }
@@ -239,6 +258,28 @@ mod tests {
         assert!(component[4] > component[0] && component[0] > component[1] && component[1] > component[3]);
         let component = graph.components(WR, &mut Watch::unlimited()).unwrap();
         assert_ne!(component[1], component[2]);
+    }
+
+    #[test]
+    fn components_fall_with_time() {
+        // Each before the next but one, and every reader of a version before every writer of the next: two strands, and hubs.
+        let mut edges = Edges::new(400);
+        for node in 0..398 {
+            edges.add(node, node + 2, WW);
+        }
+        for first in [300, 100, 200] {
+            let (readers, writers): (Vec<u32>, Vec<u32>) =
+                ((first..first + 20).collect(), (first + 20..first + 40).collect());
+            edges.fan(&readers, &writers, WR);
+        }
+        let graph = edges.build();
+        assert!(graph.nodes() > 400, "with hubs");
+        let alone = graph.components(WW | WR, &mut Watch::unlimited()).unwrap();
+        let states = graph.components_nonadjacent(WW | WR, &mut Watch::unlimited()).unwrap();
+        for node in 1..400 {
+            assert!(alone[node] < alone[node - 1], "{node}");
+            assert!(states[2 * node] < states[2 * node - 2], "{node}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::ops::Transactions;
 use super::part::Asked;
 use super::{Concluded, Model, Options, Report, TxnError, Witness, conclude, scan};
+use crate::crew::Crew;
 use crate::evidence::{self, Evidence};
 use crate::history::{self, Format, Loaded, RawOp, Unloaded};
 use crate::limits::{Stop, Watch};
@@ -38,10 +39,21 @@ impl Judged {
 /// Reads a history in whatever format it is and checks it, in less time and memory than [`history::load`] and
 /// [`check_within`] take where it is Jepsen's, one operation a line, with whole numbers as keys and values.
 pub fn judge(text: &str, model: Model, options: &Options, watch: &mut Watch<'_>) -> Result<Judged, TxnError> {
-    let (read, format, events) = match scan::scan(text, model, watch) {
+    judge_by(text, model, options, Crew::of_machine(text.len()), watch)
+}
+
+/// [`judge`] with so many threads that read. What is said does not depend on them.
+pub fn judge_by(
+    text: &str,
+    model: Model,
+    options: &Options,
+    crew: Crew,
+    watch: &mut Watch<'_>,
+) -> Result<Judged, TxnError> {
+    let (read, format, events) = match scan::scan(text, model, crew, watch) {
         Ok(Some(read)) => (Ok(read.all), read.format, read.events),
         Ok(None) => {
-            return match history::load_text_within(text, watch) {
+            return match history::load_text_by(text, crew, watch) {
                 Ok(history) => judge_loaded(&history, model, options, watch),
                 Err(Unloaded::Mistake(error)) => Err(error.into()),
                 Err(Unloaded::Stopped(stop)) => {

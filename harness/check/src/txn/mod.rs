@@ -52,7 +52,7 @@ pub use consistency::Consistency;
 pub use error::TxnError;
 pub(crate) use error::Unread;
 pub use findings::Witness;
-pub use judge::{Judged, judge, judge_loaded, nothing_read};
+pub use judge::{Judged, judge, judge_by, judge_loaded, nothing_read};
 
 use crate::intern::at;
 use findings::Findings;

@@ -19,6 +19,8 @@
 
 mod causal;
 mod cycle;
+#[cfg(test)]
+mod definition;
 mod graph;
 mod infer;
 mod levels;

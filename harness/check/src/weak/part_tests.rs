@@ -2,7 +2,8 @@
 
 use proptest::prelude::*;
 
-use super::tests::{jepsen, serial, small};
+use super::definition::{jepsen, small};
+use super::tests::serial;
 use super::*;
 use crate::evidence::{Relation, describe, svg};
 use crate::history::{to_edn, to_json_lines};

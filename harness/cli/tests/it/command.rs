@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// What the command printed and how it ended.
 pub(crate) struct Ended {
@@ -77,10 +77,16 @@ pub(crate) fn small_disks_can_be_made() -> Result<(), String> {
     if tried.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&tried.stderr).into_owned()) }
 }
 
+static MACHINE: RwLock<()> = RwLock::new(());
+
 /// The machine, for one test with real servers at a time.
-pub(crate) fn machine() -> MutexGuard<'static, ()> {
-    static MACHINE: Mutex<()> = Mutex::new(());
-    MACHINE.lock().unwrap_or_else(PoisonError::into_inner)
+pub(crate) fn machine() -> RwLockWriteGuard<'static, ()> {
+    MACHINE.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The machine, for tests with real servers that mostly wait, and bear each other's company.
+pub(crate) fn shared_machine() -> RwLockReadGuard<'static, ()> {
+    MACHINE.read().unwrap_or_else(PoisonError::into_inner)
 }
 
 pub(crate) fn is_root() -> bool {

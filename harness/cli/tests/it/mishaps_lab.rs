@@ -3,14 +3,13 @@
 
 use std::fs;
 use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
-use std::sync::MutexGuard;
+use std::path::Path;
 
-use firedrill_core::record::ScenarioRecord;
 use firedrill_core::verdict::Verdict;
 
-use crate::command::{Ended, FIREDRILL, firedrill_in, is_root, machine, program, small_disk, small_disks_can_be_made};
-use crate::scan::{Lab, Running, control_groups, loops_below, mounts_below, wait_until};
+use crate::bench::{Bench, on_etcd};
+use crate::command::{Ended, FIREDRILL, firedrill_in, is_root, program, small_disk, small_disks_can_be_made};
+use crate::scan::{Running, loops_below, wait_until};
 
 /// As the shipped scenarios, so that they share a template: starting from nothing takes half a minute.
 const SCENARIO: &str = r#"
@@ -52,140 +51,33 @@ check = "no-acked-loss"
 check = "single-writer"
 "#;
 
-/// A disk that is stalled, under servers that start fast.
-const STALLED: &str = r#"
-firedrill = 1
-name = "A disk that something happens to"
-
-[cluster]
-system = "etcd"
-
-[workload]
-kind    = "ledger"
-clients = 2
-rate    = "20/s"
-timeout = "3s"
-
-[steady]
-for     = "1s"
-within  = "30s"
-require = ["primaries == 1"]
-
-[[fault]]
+/// A disk that is stalled.
+const STALL: &str = r#"
 id   = "stall"
 kind = "disk.stall"
 on   = "n2"
 ops  = ["write", "fsync"]
 at   = "1s"
 for  = "2m"
-
-[[invariant]]
-check = "single-writer"
 "#;
 
-/// A folder for one test, the scenario in it, and the machine.
-struct Bench {
-    folder: tempfile::TempDir,
-    _machine: MutexGuard<'static, ()>,
+/// `None`, loudly, where the lab cannot run.
+fn bench() -> Option<Bench> {
+    let bench = Bench::new();
+    let scenario = scenario(&bench, "2s", "", "");
+    bench.can_run(&scenario).then_some(bench)
 }
 
-impl Bench {
-    /// `None`, loudly, where the lab cannot run.
-    fn new() -> Option<Self> {
-        let bench = Self { folder: tempfile::tempdir().unwrap(), _machine: machine() };
-        let scenario = bench.scenario("2s", "", "");
-        bench.can_run(&scenario).then_some(bench)
-    }
-
-    /// Whether it can; it is said loudly if not.
-    #[expect(clippy::print_stderr, reason = "a skip must be loud")]
-    fn can_run(&self, scenario: &str) -> bool {
-        let plan = firedrill_in(&self.state(), &["plan", scenario]);
-        assert_eq!(plan.code, 0, "{}", plan.stderr);
-        let missing = plan.stdout.split_once("a run would exit with 7");
-        if let Some((_, missing)) = missing {
-            eprintln!("SKIPPED: the lab cannot run {scenario} here{missing}");
-        }
-        missing.is_none()
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.folder.path().join(name).to_str().unwrap().to_owned()
-    }
-
-    fn state(&self) -> PathBuf {
-        self.folder.path().join("state")
-    }
-
-    /// Writes the scenario, with its fault held for so long and lines added to `[cluster]` and its parameters.
-    fn scenario(&self, hold: &str, cluster: &str, parameters: &str) -> String {
-        let file = self.path("mishap.toml");
-        let text = SCENARIO.replace("HOLD", hold).replace("START", cluster).replace("PARAMETERS", parameters);
-        fs::write(&file, text).unwrap();
-        file
-    }
-
-    fn run(&self, args: &[&str]) -> Ended {
-        let out = self.path("runs");
-        firedrill_in(&self.state(), &[&["run", "--out", &out][..], args].concat())
-    }
-
-    /// Starts a run as a shell would: in a process group of its own, all of which Ctrl-C reaches.
-    fn start(&self, args: &[&str]) -> Running {
-        let out = self.path("runs");
-        let mut command = program(FIREDRILL, &self.state());
-        command.args(["run", "--out", &out]).args(args).process_group(0);
-        Running::start(command)
-    }
-
-    /// The one run's folder.
-    fn run_folder(&self) -> PathBuf {
-        fs::read_dir(self.path("runs")).unwrap().next().unwrap().unwrap().path()
-    }
-
-    fn record(&self) -> ScenarioRecord {
-        serde_json::from_slice(&fs::read(self.run_folder().join("run.json")).unwrap()).unwrap()
-    }
-
-    /// The lab that runs now.
-    fn lab(&self) -> Lab {
-        let labs: Vec<PathBuf> =
-            fs::read_dir(self.state().join("labs")).unwrap().map(|entry| entry.unwrap().path()).collect();
-        assert_eq!(labs.len(), 1, "{labs:?}");
-        Lab::new(&labs[0])
-    }
-
-    /// As [`Self::lab`], as soon as there is one that is held.
-    fn lab_when_held(&self) -> Lab {
-        wait_until("a lab that is held", || {
-            let labs = fs::read_dir(self.state().join("labs")).map_err(|error| error.to_string())?;
-            let record = labs.flatten().map(|entry| fs::read_to_string(entry.path().join("lab.json"))).next();
-            let held = |text: &String| text.contains("\"init\": {");
-            match record {
-                Some(Ok(text)) if held(&text) => Ok(()),
-                other => Err(format!("{other:?}")),
-            }
-        });
-        self.lab()
-    }
-
-    /// Looks for what the tool itself may have missed.
-    fn assert_nothing_left(&self, lab: &Lab) {
-        lab.wait_until_gone();
-        let state = self.state();
-        assert_eq!(mounts_below(&state), Vec::<String>::new());
-        assert_eq!(control_groups(&lab.run_id), Vec::<PathBuf>::new());
-        for folder in ["labs", "journal"] {
-            let left: Vec<_> = fs::read_dir(state.join(folder)).unwrap().map(|entry| entry.unwrap().path()).collect();
-            assert!(left.is_empty(), "{left:?}");
-        }
-    }
+/// Writes the scenario, with its fault held for so long and lines added to `[cluster]` and its parameters.
+fn scenario(bench: &Bench, hold: &str, cluster: &str, parameters: &str) -> String {
+    let text = SCENARIO.replace("HOLD", hold).replace("START", cluster).replace("PARAMETERS", parameters);
+    bench.write("mishap.toml", &text)
 }
 
 #[test]
 fn ctrl_c_twice_during_a_fault_heals_and_aborts() {
-    let Some(bench) = Bench::new() else { return };
-    let mut run = bench.start(&[&bench.scenario("2m", "", "")]);
+    let Some(bench) = bench() else { return };
+    let mut run = bench.start(&[&scenario(&bench, "2m", "", "")]);
     run.read_until("pause: at onset: effect proven");
     let lab = bench.lab();
     run.interrupt();
@@ -206,8 +98,8 @@ fn ctrl_c_twice_during_a_fault_heals_and_aborts() {
 
 #[test]
 fn ctrl_c_during_the_start_removes_what_was_started() {
-    let Some(bench) = Bench::new() else { return };
-    let mut run = bench.start(&[&bench.scenario("2m", "", "")]);
+    let Some(bench) = bench() else { return };
+    let mut run = bench.start(&[&scenario(&bench, "2m", "", "")]);
     run.read_until("  start");
     let lab = bench.lab_when_held();
     run.interrupt();
@@ -221,10 +113,10 @@ fn ctrl_c_during_the_start_removes_what_was_started() {
 
 #[test]
 fn server_that_dies_at_the_start_shows_its_last_log_lines() {
-    let Some(bench) = Bench::new() else { return };
+    let Some(bench) = bench() else { return };
     // PostgreSQL takes no memory that the machine does not have, Patroni gives up, and nothing waits for the deadline.
     let parameters = "[cluster.patroni.parameters]\nshared_buffers = \"1000TB\"";
-    let ended = bench.run(&[&bench.scenario("2s", "start = \"10m\"", parameters)]);
+    let ended = bench.run(&[&scenario(&bench, "2s", "start = \"10m\"", parameters)]);
     assert_eq!(ended.code, 4, "{}{}", ended.stdout, ended.stderr);
     let last_screen = &ended.stdout[ended.stdout.rfind("\nINVALID  run: ").unwrap()..];
     assert!(last_screen.contains("ended at the start: exit code 1\n"), "{last_screen}");
@@ -235,9 +127,9 @@ fn server_that_dies_at_the_start_shows_its_last_log_lines() {
 
 #[test]
 fn cluster_that_does_not_become_whole_shows_the_logs() {
-    let Some(bench) = Bench::new() else { return };
+    let Some(bench) = bench() else { return };
     // Without the template: a template that does not start is thrown away.
-    let ended = bench.run(&["--no-template", &bench.scenario("2s", "start = \"3s\"", "")]);
+    let ended = bench.run(&["--no-template", &scenario(&bench, "2s", "start = \"3s\"", "")]);
     assert_eq!(ended.code, 4, "{}{}", ended.stdout, ended.stderr);
     let last_screen = &ended.stdout[ended.stdout.rfind("\nINVALID  run: ").unwrap()..];
     assert!(last_screen.contains("a whole cluster did not happen within"), "{last_screen}");
@@ -248,7 +140,7 @@ fn cluster_that_does_not_become_whole_shows_the_logs() {
 
 #[test]
 fn disk_that_fills_up_during_a_fault_does_not_keep_it_from_being_healed() {
-    let Some(bench) = Bench::new() else { return };
+    let Some(bench) = bench() else { return };
     // In a user namespace, which an ordinary user would need for it, the lab cannot make its own.
     let root = if is_root() { Ok(()) } else { Err("only root can".to_owned()) };
     if let Err(why) = root.and_then(|()| small_disks_can_be_made()) {
@@ -257,7 +149,7 @@ fn disk_that_fills_up_during_a_fault_does_not_keep_it_from_being_healed() {
     }
     let (disk, junit) = (bench.path("disk"), bench.path("all.xml"));
     fs::create_dir(&disk).unwrap();
-    let scenario = bench.scenario("2m", "", "");
+    let scenario = scenario(&bench, "2m", "", "");
     let mut command = small_disk("16m", &disk, &bench.state());
     command.arg(FIREDRILL).args(["run", "--out", &disk, "--junit", &junit, &scenario]).process_group(0);
     let mut run = Running::start(command);
@@ -279,9 +171,8 @@ fn disk_that_fills_up_during_a_fault_does_not_keep_it_from_being_healed() {
 
 #[test]
 fn disk_that_is_killed_during_its_fault_ends_the_run() {
-    let Some(bench) = Bench::new() else { return };
-    let file = bench.path("stalled.toml");
-    fs::write(&file, STALLED).unwrap();
+    let Some(bench) = bench() else { return };
+    let file = bench.write("stalled.toml", &on_etcd(STALL));
     if !bench.can_run(&file) {
         return;
     }
@@ -301,10 +192,9 @@ fn disk_that_is_killed_during_its_fault_ends_the_run() {
 /// Whoever waits for a frozen file system cannot be killed, and without a mount it stays frozen.
 #[test]
 fn frozen_file_system_outlives_nobody_who_could_thaw_it() {
-    let Some(bench) = Bench::new() else { return };
-    let file = bench.path("frozen.toml");
-    fs::write(&file, STALLED.replace("ops  = [\"write\", \"fsync\"]\n", "").replace("disk.stall", "disk.freeze"))
-        .unwrap();
+    let Some(bench) = bench() else { return };
+    let freeze = STALL.replace("ops  = [\"write\", \"fsync\"]\n", "").replace("disk.stall", "disk.freeze");
+    let file = bench.write("frozen.toml", &on_etcd(&freeze));
     if !bench.can_run(&file) {
         return;
     }
@@ -322,8 +212,8 @@ fn frozen_file_system_outlives_nobody_who_could_thaw_it() {
 
 #[test]
 fn kill_9_during_a_fault_leaves_nothing_and_the_next_run_works() {
-    let Some(bench) = Bench::new() else { return };
-    let mut run = bench.start(&[&bench.scenario("2m", "", "")]);
+    let Some(bench) = bench() else { return };
+    let mut run = bench.start(&[&scenario(&bench, "2m", "", "")]);
     run.read_until("pause: at onset: effect proven");
     let lab = bench.lab();
     assert!(lab.processes() > 20, "the scan sees {} processes only", lab.processes());
@@ -343,14 +233,14 @@ fn kill_9_during_a_fault_leaves_nothing_and_the_next_run_works() {
     for evidence in ["its heal was not recorded", "nobody looked for residue"] {
         assert!(judge.stdout.contains(evidence), "no {evidence:?} in {}", judge.stdout);
     }
-    let next = bench.run(&[&bench.scenario("2s", "", "")]);
+    let next = bench.run(&[&scenario(&bench, "2s", "", "")]);
     assert_eq!(next.code, 0, "{}{}", next.stdout, next.stderr);
 }
 
 #[test]
 fn two_labs_at_once_do_not_meet() {
-    let Some(bench) = Bench::new() else { return };
-    let scenario = bench.scenario("2s", "", "");
+    let Some(bench) = bench() else { return };
+    let scenario = scenario(&bench, "2s", "", "");
     std::thread::scope(|scope| {
         let both = [(); 2].map(|()| scope.spawn(|| bench.run(&[&scenario])));
         for ended in both.map(|run| run.join().unwrap()) {

@@ -4,38 +4,17 @@
 use std::fs;
 use std::path::Path;
 
-use firedrill_core::record::ScenarioRecord;
 use firedrill_core::verdict::Verdict;
 
-use crate::command::{Ended, FIREDRILL, firedrill_in, is_root, machine, program};
-use crate::scan::Running;
+use crate::bench::{Bench, on_etcd};
+use crate::command::{Ended, is_root, program};
 
-const SCENARIO: &str = r#"
-firedrill = 1
-name = "Something is left behind"
-
-[cluster]
-system = "etcd"
-
-[workload]
-kind    = "ledger"
-clients = 2
-rate    = "20/s"
-
-[steady]
-for     = "1s"
-within  = "30s"
-require = ["primaries == 1"]
-
-[[fault]]
+const PAUSE: &str = r#"
 id   = "pause"
 kind = "process.pause"
 on   = "n2"
 at   = "1s"
 for  = "3s"
-
-[[invariant]]
-check = "single-writer"
 "#;
 
 /// What is left, what is then told, and the command that undoes it; `IN` is how the lab is entered, `RUN` its id.
@@ -66,18 +45,13 @@ const LEFT: [(&str, &str, &str); 5] = [
 
 #[test]
 fn whatever_is_left_in_the_storm_makes_the_run_dirty() {
-    let _machine = machine();
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-    let (state, scenario, out) = (folder.path().join("state"), path("left.toml"), path("runs"));
-    fs::write(&scenario, SCENARIO).unwrap();
-    let plan = firedrill_in(&state, &["plan", &scenario]);
-    if let Some((_, missing)) = plan.stdout.split_once("a run would exit with 7") {
-        return eprintln!("SKIPPED: the lab cannot run here{missing}");
+    let bench = Bench::new();
+    let scenario = bench.write("left.toml", &on_etcd(PAUSE));
+    if !bench.can_run(&scenario) {
+        return;
     }
-    let mut command = program(FIREDRILL, &state);
-    command.args(["run", "--out", &out, &scenario]);
-    let mut run = Running::start(command);
+    let state = bench.state();
+    let mut run = bench.start(&[&scenario]);
     run.read_until("pause: at onset: effect proven");
     let record = fs::read_dir(state.join("labs")).unwrap().next().unwrap().unwrap().path().join("lab.json");
     let record: serde_json::Value = serde_json::from_slice(&fs::read(record).unwrap()).unwrap();
@@ -94,9 +68,8 @@ fn whatever_is_left_in_the_storm_makes_the_run_dirty() {
     let outliving = told.iter().find(|(_, remedy)| remedy.starts_with("rm ")).unwrap();
     assert_eq!(shell(&state, &outliving.1).code, 0, "{}", outliving.1);
     assert_eq!(ended.code, 5, "{}{}", ended.stdout, ended.stderr);
-    let folder = fs::read_dir(&out).unwrap().next().unwrap().unwrap().path();
-    let record: ScenarioRecord = serde_json::from_slice(&fs::read(folder.join("run.json")).unwrap()).unwrap();
-    let junit = fs::read_to_string(folder.join("junit.xml")).unwrap();
+    let record = bench.record();
+    let junit = fs::read_to_string(bench.run_folder().join("junit.xml")).unwrap();
     let found = &record.runs[0].clean;
     assert_eq!((record.verdict, found.verdict), (Verdict::Dirty, Verdict::Dirty));
     let mut found: Vec<_> =

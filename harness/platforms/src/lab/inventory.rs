@@ -32,6 +32,27 @@ pub(super) fn beside(record: &Record, lab_dir: &Path, run_id: &str, wall: i128) 
     found
 }
 
+/// Lets mounts go that the lab's namespaces have copied from the host: when their folder is removed there, the kernel takes them
+/// away everywhere (`detach_mounts`, fs/namespace.c), and that is no fault's doing.
+pub(super) fn let_go_of_the_hosts(found: &mut Inventory) {
+    let text = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let hosts: Vec<Mounted> = mounts::parse(&text);
+    let copied = |name: &str| {
+        let is_it = |Mounted { at, kind, source, .. }: &Mounted| {
+            let rest = name.strip_prefix(at.as_str()).and_then(|rest| rest.strip_prefix(" of "));
+            rest.is_some_and(|rest| rest.contains(&format!("({kind} {source}")))
+        };
+        hosts.iter().any(is_it)
+    };
+    for (name, items) in found.items.get_mut("mount").into_iter().flatten() {
+        if copied(name) {
+            for item in items {
+                item.remake.clear();
+            }
+        }
+    }
+}
+
 /// What a lab that has ended has left on the host.
 pub(super) fn left(record: &Record, lab_dir: &Path) -> Inventory {
     let mut found = remains(record, lab_dir);

@@ -11,9 +11,10 @@ use std::process::Child;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use firedrill_agent::protocol::{Config, Ground, NodeSite, Site, TAG};
+use firedrill_agent::protocol::{Config, Ground, NodeSite, Reach, Site, TAG};
 use firedrill_agent::{failpoint, sabotage};
 use firedrill_core::action::Deed;
+use firedrill_core::fault::LabLinks;
 use firedrill_core::harm::FileSystem;
 use firedrill_core::platform::{StartError, Started};
 use firedrill_core::{units, wait};
@@ -166,17 +167,24 @@ impl Lab {
     }
 
     fn agent_config(&self) -> Config {
-        let site = |name: &str, address| Site { netns: init::namespace_path(name), link: format!("v{name}"), address };
+        let at_ends = self.request.needs.links == LabLinks::Ends;
+        let site = |name: &str, address, own: Reach| Site {
+            netns: init::namespace_path(name),
+            link: format!("v{name}"),
+            address,
+            reach: if at_ends { own } else { Reach::Switch },
+        };
         let nodes = self.addresses.iter().map(|node| NodeSite {
             name: node.node.clone(),
-            site: site(node.node.as_str(), node.address),
+            site: site(node.node.as_str(), node.address, Reach::OwnEnd(init::INTERFACE.to_owned())),
             ground: self.ground(node.node.as_str()),
         });
         Config {
             tag_prefix: format!("{TAG}{}-", self.request.run_id),
             lease_nanos: u64::try_from(self.request.lease.as_nanos()).unwrap_or(u64::MAX),
             nodes: nodes.collect(),
-            clients: Some(site(CLIENTS, CLIENTS_ADDRESS)),
+            // No agent is where clients of real hosts are.
+            clients: Some(site(CLIENTS, CLIENTS_ADDRESS, Reach::OtherEnd)),
             starter: Some(STARTER.into()),
             resolver: self.recipe.names.then(|| NAME_SERVER.into()),
             journal: Some(JOURNALS.into()),

@@ -51,7 +51,7 @@ pub const ENTRY: PlatformEntry = PlatformEntry {
     summary: "real servers on this machine, each node in namespaces of its own",
     offers: |_| Offer::Perhaps,
     virtual_time: false,
-    survey: |deeds| preflight::survey(None, deeds, None),
+    survey: preflight::any,
     open: |request| Lab::open(request).map(|lab| -> Arc<dyn Platform> { Arc::new(lab) }),
 };
 
@@ -126,7 +126,8 @@ impl Lab {
 impl Platform for Lab {
     async fn survey(&self, deeds: &[Deed]) -> Survey {
         let (recipe, deeds, volume) = (self.recipe.clone(), deeds.to_vec(), self.volume());
-        let asked = spawn_blocking(move || preflight::survey(Some(&recipe), &deeds, volume)).await;
+        let links = self.request.needs.links;
+        let asked = spawn_blocking(move || preflight::survey(Some(&recipe), &deeds, volume, links)).await;
         asked.unwrap_or_else(|error| {
             let what = format!("this host could not be asked: {error}");
             Survey { missing: vec![Missing::new(what, "please report this as a bug")], deeds: Vec::new() }
@@ -215,6 +216,7 @@ impl Platform for Lab {
         };
         let prefix = record.init.map(|init| heal::prefix(init.pid)).unwrap_or_default();
         let mut found = agent.inventory().await?.reached_by(&prefix);
+        inventory::let_go_of_the_hosts(&mut found);
         let beside = spawn_blocking(move || inventory::beside(&record, &lab_dir, &run_id, wall)).await;
         found
             .extend(beside.map_err(|error| DeedError::NoTarget(format!("this host could not be looked at: {error}")))?);

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use firedrill_core::action::Deed;
+use firedrill_core::fault::LabLinks;
 use firedrill_core::harm::FileSystem;
 use firedrill_core::platform::{Mechanism, Missing, Survey};
 use firedrill_core::system::LabRecipe;
@@ -23,15 +24,44 @@ const HARM_DISK: &str = "a file system in user space (FUSE) between the servers 
 /// What nodes are misled with.
 const MISLEAD_NAMES: &str = "a name server of the lab's own, which every node asks by its own /etc/resolv.conf, and which tells the truth when the agent is gone";
 
+/// Asks this host what any lab needs, and of each deed what it would be done with; for links both at the switch and, as a
+/// remark, at the nodes' ends.
+pub(super) fn any(deeds: &[Deed]) -> Survey {
+    let mut found = survey(None, deeds, None, LabLinks::Switch);
+    let of_links: Vec<Deed> =
+        deeds.iter().copied().filter(|deed| matches!(deed, Deed::CutLinks | Deed::ImpairLinks)).collect();
+    if of_links.is_empty() {
+        return found;
+    }
+    for (deed, at_ends) in survey(None, &of_links, None, LabLinks::Ends).deeds {
+        let words = match at_ends {
+            Ok(mechanism) => mechanism.by,
+            Err(lacks) => format!("cannot: {} ({})", lacks.what, lacks.remedy),
+        };
+        let remark = format!("with `[cluster.lab] links = \"ends\"`: {words}");
+        let of_deed = found.deeds.iter_mut().filter(|(known, _)| *known == deed);
+        for mechanism in of_deed.filter_map(|(_, asked)| asked.as_mut().ok()) {
+            let before = if mechanism.note.is_empty() { String::new() } else { format!("{}; ", mechanism.note) };
+            mechanism.note = format!("{before}{remark}");
+        }
+    }
+    found
+}
+
 /// Asks this host for everything: what the recipe's servers need, and what each deed will be done with. Without a recipe
 /// only what any lab needs. `volume` is the file system that volumes are asked to have.
-pub(super) fn survey(recipe: Option<&LabRecipe>, deeds: &[Deed], volume: Option<FileSystem>) -> Survey {
+pub(super) fn survey(
+    recipe: Option<&LabRecipe>,
+    deeds: &[Deed],
+    volume: Option<FileSystem>,
+    links: LabLinks,
+) -> Survey {
     let mut missing = missing_programs(recipe);
     missing.extend(recipe.into_iter().flat_map(missing_users));
     missing.extend([dirs::state_dir(), dirs::cache_dir()].iter().filter_map(|folder| closed_folder(folder)));
     let mut refused = Vec::new();
     if programs::find("ip").is_some() {
-        for (deed, lacks) in trial::try_in_own_process(deeds) {
+        for (deed, lacks) in trial::try_in_own_process(deeds, links) {
             match deed {
                 None => missing.push(lacks),
                 Some(deed) => refused.push((deed, lacks)),
@@ -40,14 +70,15 @@ pub(super) fn survey(recipe: Option<&LabRecipe>, deeds: &[Deed], volume: Option<
     }
     let asked = |deed: Deed| match refused.iter().find(|(refused, _)| *refused == deed) {
         Some((_, lacks)) => Err(lacks.clone()),
-        None => mechanism(deed, volume),
+        None => mechanism(deed, volume, links),
     };
     Survey { missing, deeds: deeds.iter().map(|deed| (*deed, asked(*deed))).collect() }
 }
 
 /// What a deed is done with here, as far as it can be told without a trial in namespaces (see [`trial`]).
-fn mechanism(deed: Deed, volume: Option<FileSystem>) -> Result<Mechanism, Missing> {
+fn mechanism(deed: Deed, volume: Option<FileSystem>, links: LabLinks) -> Result<Mechanism, Missing> {
     match deed {
+        Deed::CutLinks | Deed::ImpairLinks if links == LabLinks::Ends => at_ends(deed),
         Deed::CutLinks => Ok(match nft::keeper() {
             Keeper::Socket => {
                 Mechanism::best(deed, "nft table of family bridge in the lab's switch, owned by the agent")
@@ -112,6 +143,25 @@ fn mechanism(deed: Deed, volume: Option<FileSystem>) -> Result<Mechanism, Missin
             init::can_name().map(|()| Mechanism::best(deed, MISLEAD_NAMES).note("for systems that use names"))
         }
     }
+}
+
+/// What links are harmed with at the nodes' own ends.
+fn at_ends(deed: Deed) -> Result<Mechanism, Missing> {
+    if nft::keeper() == Keeper::Nobody {
+        let what = "this kernel has no nftables with an owner, which end with the agent";
+        return Err(Missing::new(what, "run on Linux 5.12 or later"));
+    }
+    if !nft::has_egress() {
+        let what = "this kernel has no hook for what a node sends (family netdev, egress), which links to clients need";
+        return Err(Missing::new(what, "run on Linux 5.16 or later"));
+    }
+    let by = if deed == Deed::CutLinks {
+        "nft tables of family netdev at the nodes' own interfaces, owned by the agent"
+    } else {
+        "a process of the agent's with a TAP device beside each node's own interface, to which nft tables of family netdev \
+         send its packets; device and tables end with it"
+    };
+    Ok(Mechanism::best(deed, by))
 }
 
 /// Held as a debugger holds, where the kernel lets anybody be one.

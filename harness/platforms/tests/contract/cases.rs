@@ -196,7 +196,7 @@ fn cuts(place: &Place) -> Vec<Case> {
         action: cut(0, 1, port),
         elsewhere: cut(0, 2, port),
         same: Same::Both(cut(0, 1, port)),
-        steps: Steps::One("one transaction of nftables makes the table with all links in it"),
+        steps: Steps::One("one transaction of nftables makes the table with all links that are cut in one place"),
         after: After::Nothing,
         seen: Seen::Listed,
     };

@@ -9,8 +9,8 @@ use firedrill_core::platform::{Platform as _, Vantage};
 use firedrill_platforms::lab;
 
 use crate::rig::{
-    block_on, by_hand, get, in_process, nodes, nothing_left, open_for, recipe, run_id, stop_and_find_nothing, until,
-    whole,
+    block_on, by_hand, can_have_volumes, get, in_process, nodes, nothing_left, open_for, recipe, run_id,
+    stop_and_find_nothing, until, whole,
 };
 
 /// As the command does.
@@ -43,6 +43,7 @@ pub(crate) fn what_is_left_in_a_lab_that_lives_on_is_healed_inside(work: &Path) 
         netns: "/run/firedrill/ns/n1".into(),
         link: "vn1".to_owned(),
         address: std::net::Ipv4Addr::LOCALHOST,
+        reach: firedrill_agent::protocol::Reach::Switch,
     };
     let node = firedrill_agent::protocol::NodeSite {
         name: nodes()[0].clone(),
@@ -119,7 +120,7 @@ pub(crate) fn what_bears_the_mark_of_no_lab_is_removed(_work: &Path) {
 /// The agent and its guard die together when the volume is cut off from its device, and before it is mounted anew.
 #[expect(clippy::disallowed_methods, reason = "this very program, with a failpoint")]
 pub(crate) fn power_is_back_before_servers_start_although_the_agent_died(work: &Path) {
-    if !firedrill_sys::dirs::is_root() || !Path::new("/dev/loop-control").exists() {
+    if !can_have_volumes() {
         return eprintln!("SKIPPED: a node can lose its power only where root has loop devices");
     }
     let mut command = Command::new(std::env::current_exe().unwrap());

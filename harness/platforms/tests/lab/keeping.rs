@@ -2,11 +2,13 @@
 //! the start, each in a process of its own, because what stops its agent half-way is told by the environment. All at once:
 //! most of the time is spent waiting.
 
+#[path = "../../../../faults/agent/tests/it/storm/independent.rs"]
+mod independent;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -14,7 +16,7 @@ use async_trait::async_trait;
 use firedrill_agent::failpoint;
 use firedrill_core::action::{Action, Deed, Effect, Presence, Undo};
 use firedrill_core::cluster::{NodeName, ProcessName};
-use firedrill_core::fault::Needs;
+use firedrill_core::fault::{LabLinks, Needs};
 use firedrill_core::platform::{Offer, OpenRequest, Platform, Vantage};
 use firedrill_core::seed::Seed;
 use firedrill_core::system::{HomeFile, LabRecipe, Program, TemplateEnd, Unit};
@@ -24,12 +26,16 @@ use firedrill_core::wait;
 use firedrill_platforms::lab::{self, Lab};
 use tokio::io::AsyncReadExt as _;
 
+use self::independent::Independent;
 use crate::contract::{Place, Report, Stand, all, deeds, keeps};
 use crate::rig::{PYTHON, block_on, nothing_left, run_id};
 
+/// The group whose lab harms links at the nodes' own ends.
+const ENDS: &str = "ends";
 /// Deeds that one lab can do. A loss of power is another thing where a disk that can be harmed serves the homes.
-const GROUPS: [(&str, &[Deed]); 6] = [
+const GROUPS: [(&str, &[Deed]); 7] = [
     ("links", &[Deed::CutLinks, Deed::ImpairLinks]),
+    (ENDS, &[Deed::CutLinks, Deed::ImpairLinks]),
     ("processes", &[Deed::KillProcess, Deed::MisleadNames, Deed::OomProcess, Deed::PauseProcess]),
     ("disks", &[Deed::HarmDisk, Deed::LosePower]),
     ("volumes", &[Deed::FreezeDisk, Deed::LosePower, Deed::ShiftClock]),
@@ -43,6 +49,8 @@ const POINT: &str = "point";
 const PORT: u16 = 8000;
 /// How long servers may take to be up, and everything else.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a file may take to be written, synced and read.
+const TRY: Duration = Duration::from_secs(5);
 /// A clock that is off by more is a wrong one.
 const OFF: Duration = Duration::from_millis(500);
 
@@ -101,16 +109,17 @@ pub(crate) fn the_lab_keeps_the_contract(work: &Path) {
 
 /// One group.
 pub(crate) fn keep(work: &Path, group: &str) -> ExitCode {
+    let links = if group == ENDS { LabLinks::Ends } else { LabLinks::Switch };
     let all_deeds = GROUPS.iter().find(|(name, _)| *name == group).unwrap().1;
     let kept = block_on(async {
         let run = run_id(&group[..2]);
-        let deeds = possible(&open(work, &run, all_deeds), all_deeds).await;
+        let deeds = possible(&open(work, &run, all_deeds, links), all_deeds).await;
         if deeds.is_empty() {
             return true;
         }
         let place = place();
         let cases = all(&place).into_iter().filter(|case| deeds.contains(&case.action.deed()));
-        let lab = Arc::new(open(work, &run, &deeds));
+        let lab = Arc::new(open(work, &run, &deeds, links));
         lab.start(false).await.unwrap();
         let stand = LabStand::new(Arc::clone(&lab), work, &run);
         stand.whole().await.unwrap();
@@ -147,8 +156,8 @@ fn place() -> Place {
     Place { nodes, server, other: Some(other) }
 }
 
-fn open(work: &Path, run: &str, deeds: &[Deed]) -> Lab {
-    let mut needs = Needs::default();
+fn open(work: &Path, run: &str, deeds: &[Deed], links: LabLinks) -> Lab {
+    let mut needs = Needs { links, ..Needs::default() };
     needs.deeds.extend(deeds);
     if deeds.contains(&Deed::HarmDisk) {
         needs.disk.extend(["data", "rest"].map(|path| Some(path.to_owned())));
@@ -219,7 +228,7 @@ impl LabStand {
     fn new(lab: Arc<Lab>, work: &Path, run: &str) -> Self {
         let record = lab::list().into_iter().find(|record| record.run_id == run).unwrap();
         let independent = if firedrill_sys::dirs::is_root() {
-            Some(Arc::new(Mutex::new(Independent::start(&record))))
+            Some(Arc::new(Mutex::new(independent(&record))))
         } else {
             eprintln!("SKIPPED: an independent inventory: ci/inventory needs root");
             None
@@ -273,7 +282,8 @@ impl Stand for LabStand {
     async fn independent(&self) -> Option<BTreeSet<String>> {
         let independent = Arc::clone(self.independent.as_ref()?);
         let taken = tokio::task::spawn_blocking(move || independent.lock().unwrap().take());
-        Some(taken.await.unwrap())
+        // What has an effect.
+        Some(taken.await.unwrap().into_iter().filter(|line| !line.starts_with("inert ")).collect())
     }
 
     async fn stop_at(&self, point: Option<&str>) -> bool {
@@ -294,58 +304,17 @@ impl Stand for LabStand {
     }
 }
 
-/// `ci/inventory`, kept running.
-struct Independent {
-    child: Child,
-    stdin: ChildStdin,
-    lines: BufReader<ChildStdout>,
-}
-
-impl Independent {
-    #[expect(clippy::disallowed_methods, reason = "what the test must not do itself")]
-    fn start(record: &lab::Record) -> Self {
-        let init = record.init.unwrap().pid;
-        let below = |path: &str| format!("/proc/{init}/root/run/firedrill/{path}");
-        let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../ci/inventory"));
-        command.arg("--again").arg(format!("--run={}", record.run_id)).arg(format!("--net=switch=/proc/{init}/ns/net"));
-        for name in ["n1", "n2", "n3", "clients"] {
-            command.arg(format!("--net={name}={}", below(&format!("ns/{name}"))));
-        }
-        for node in NodeName::numbered(3) {
-            let home = format!("nodes/{node}/home");
-            command.arg(format!("--content={}", below(&home)));
-            command.arg(format!("--try={}", below(&format!("{home}/data"))));
-        }
-        command.arg(format!("--tree={}", below("clock")));
-        command.args(record.cgroups.iter().map(|group| format!("--tree={}", group.display())));
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let stdin = child.stdin.take().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap());
-        let mut independent = Self { child, stdin, lines };
-        independent.list();
-        independent
+/// `ci/inventory`, asked about the lab.
+fn independent(record: &lab::Record) -> Independent {
+    let init = record.init.unwrap().pid;
+    let below = |path: &str| format!("/proc/{init}/root/run/firedrill/{path}");
+    let mut places = vec![format!("--run={}", record.run_id), format!("--net=switch=/proc/{init}/ns/net")];
+    places.extend(["n1", "n2", "n3", "clients"].map(|name| format!("--net={name}={}", below(&format!("ns/{name}")))));
+    for node in NodeName::numbered(3) {
+        let home = below(&format!("nodes/{node}/home"));
+        places.extend([format!("--content={home}"), format!("--try={home}/data")]);
     }
-
-    /// What is there and has an effect.
-    fn list(&mut self) -> BTreeSet<String> {
-        let lines = (&mut self.lines).lines().map(|line| line.unwrap()).take_while(|line| !line.is_empty());
-        // A volume that is mounted anew may be on another device, as long as it is on one.
-        let image = |line: String| match line.strip_prefix("loop ").and_then(|rest| rest.split_whitespace().last()) {
-            Some(image) => format!("loop {image}"),
-            None => line,
-        };
-        lines.filter(|line| !line.starts_with("inert ")).map(image).collect()
-    }
-
-    fn take(&mut self) -> BTreeSet<String> {
-        writeln!(self.stdin).unwrap();
-        self.list()
-    }
-}
-
-impl Drop for Independent {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
+    places.push(format!("--tree={}", below("clock")));
+    places.extend(record.cgroups.iter().map(|group| format!("--tree={}", group.display())));
+    Independent::start(&places, TRY)
 }

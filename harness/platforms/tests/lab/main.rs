@@ -34,6 +34,7 @@ mod residue;
 mod rig;
 mod starting;
 mod user;
+mod volumes;
 
 /// A case and its name.
 type Case = (&'static str, fn(&Path));
@@ -46,8 +47,11 @@ const CASES: &[Case] = &[
         "whatever_is_left_is_told_with_the_command_that_undoes_it",
         residue::whatever_is_left_is_told_with_the_command_that_undoes_it,
     ),
+    ("a_mount_of_the_hosts_comes_and_goes_as_it_likes", residue::a_mount_of_the_hosts_comes_and_goes_as_it_likes),
     ("a_harm_of_a_disk_that_is_left_is_told", residue::a_harm_of_a_disk_that_is_left_is_told),
     ("ends_are_reported_and_units_return_when_asked", ends_are_reported_and_units_return_when_asked),
+    ("a_unit_that_is_asked_for_while_it_dies_comes_back", starting::a_unit_that_is_asked_for_while_it_dies_comes_back),
+    ("a_loss_of_power_takes_a_frozen_volume_along", volumes::a_loss_of_power_takes_a_frozen_volume_along),
     ("the_lab_keeps_the_contract", keeping::the_lab_keeps_the_contract),
     ("a_failed_start_leaves_nothing", a_failed_start_leaves_nothing),
     ("a_template_is_cloned", a_template_is_cloned),

@@ -93,6 +93,11 @@ pub(crate) fn open_for(work: &Path, run: &str, recipe: LabRecipe, deeds: &[Deed]
     Lab::open(request).unwrap()
 }
 
+/// Whether nodes can have volumes of their own here.
+pub(crate) fn can_have_volumes() -> bool {
+    firedrill_sys::dirs::is_root() && Path::new("/dev/loop-control").exists()
+}
+
 pub(crate) async fn until<T, F, Look>(what: &str, look: F) -> T
 where
     F: FnMut() -> Look,

@@ -11,7 +11,9 @@ use firedrill_core::platform::{Incident, Platform as _, StartError, Started, Van
 use firedrill_core::system::Program;
 use firedrill_platforms::lab::{self, Lab};
 
-use crate::rig::{PYTHON, block_on, get, nothing_left, open, recipe, run_id, stop_and_find_nothing, until, whole};
+use crate::rig::{
+    PYTHON, block_on, by_hand, get, nothing_left, open, recipe, run_id, stop_and_find_nothing, until, whole,
+};
 
 pub(crate) fn preflight_finds_what_is_missing(work: &Path) {
     block_on(async {
@@ -99,6 +101,45 @@ pub(crate) fn ends_are_reported_and_units_return_when_asked(work: &Path) {
         assert_eq!(ended, ["late", "web"]);
         assert!(get(&lab, Vantage::Control, "n1", "name").await.is_err());
         lab.revert(&undo).await.unwrap();
+        whole(&lab).await;
+        stop_and_find_nothing(&lab, &run).await;
+    });
+}
+
+/// The first time its main thread ends before another one does, so that it is dead for everybody but its init; later it serves.
+const DIES_SLOWLY: &str = "
+import ctypes, os, threading, time
+if os.path.exists('born'):
+    os.execv('/usr/bin/python3', 'python3 -m http.server 8000 --directory www'.split())
+def last():
+    while not os.path.exists('end'): time.sleep(0.01)
+    os._exit(0)
+threading.Thread(target=last).start()
+with open('pid', 'w') as file: file.write(str(os.getpid()))
+os.rename('pid', 'born')
+# exit(2), which ends the calling thread alone
+ctypes.CDLL(None).syscall({'x86_64': 60}.get(os.uname().machine, 93), 0)
+";
+
+pub(crate) fn a_unit_that_is_asked_for_while_it_dies_comes_back(work: &Path) {
+    block_on(async {
+        let run = run_id("dying");
+        let mut slow = recipe();
+        let web = slow.units.iter_mut().find(|unit| unit.name == "web").unwrap();
+        web.argv = [PYTHON, "-c", DIES_SLOWLY].map(Into::into).to_vec();
+        let lab = open(work, &run, slow);
+        lab.start(false).await.unwrap();
+        let record = lab::list().into_iter().find(|record| record.run_id == run).unwrap();
+        let home = "/run/firedrill/nodes/n1/home";
+        until("the end of its main thread", || async {
+            let stat = by_hand(&record, &format!("sh -c 'cat /proc/$(cat {home}/born)/stat || true'"));
+            if stat.contains(") Z ") { Ok(()) } else { Err(stat) }
+        })
+        .await;
+        let ensure = "import socket; s = socket.socket(socket.AF_UNIX); s.connect(\"/run/firedrill/init.sock\"); \
+                      s.sendall(b\"ensure n1\\n\"); print(s.recv(99).decode())";
+        assert_eq!(by_hand(&record, &format!("{PYTHON} -c '{ensure}'")).trim(), "ok");
+        by_hand(&record, &format!("touch {home}/end"));
         whole(&lab).await;
         stop_and_find_nothing(&lab, &run).await;
     });

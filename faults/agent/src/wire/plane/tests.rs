@@ -8,6 +8,7 @@ use firedrill_core::seed::Seed;
 use super::*;
 use crate::wire::frame::tests::tcp;
 use crate::wire::frame::{ACK, PSH, RST, SYN, look};
+use crate::wire::stage::Key;
 
 /// What left, and by which interface.
 #[derive(Default)]
@@ -22,11 +23,14 @@ impl Exits for Seen {
 const FROM: Port = 0;
 const TO: Port = 1;
 const MILLI: u64 = 1_000_000;
+const N1: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 const N2: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
+const KEY: Key = (FROM, N1, N2);
+const EXIT: Exit = Exit { on: TO, back: FROM };
 
 fn stage(id: u64, how: Impairment, port: Option<u16>) -> Stage {
     let mut stage = Stage::new(id, format!("fd-{id}"), how, port, None);
-    stage.add(FROM, N2, TO, Seed(7), "n1→n2");
+    stage.add(KEY, EXIT, Seed(7), "n1→n2");
     stage
 }
 
@@ -100,10 +104,33 @@ fn a_frame_passes_all_impairments_of_its_link() {
 }
 
 #[test]
+fn nothing_passes_a_cut_nor_what_waited_before() {
+    let mut plane = plane([stage(1, delay(10, 0), None), stage(2, Impairment::Refuse, None)]);
+    let (of_port, other, syn) = (tcp(5432, ACK, b"x"), tcp(80, ACK, b"x"), tcp(5432, SYN, b""));
+    assert_eq!([&of_port, &other].map(|frame| sent(&mut plane, frame, 0).len()), [0, 0]);
+    plane.cut(stage(0, Impairment::Loss { chance: Chance::CERTAIN }, Some(5432)));
+    assert_eq!(sent(&mut plane, &syn, 0), [], "nobody answers for a link that is cut");
+    assert_eq!(turned(&mut plane, 10 * MILLI), [other]);
+    plane.mend("fd-0");
+    assert_eq!(sent(&mut plane, &of_port, 0), []);
+    assert_eq!(turned(&mut plane, 10 * MILLI), [of_port]);
+}
+
+#[test]
+fn answers_leave_where_the_link_says() {
+    let mut stage = Stage::new(1, "fd-1".to_owned(), Impairment::Reset, None, None);
+    // Taken where it reaches its receiver: on to the host it was taken at, back to the network.
+    stage.add(KEY, Exit { on: FROM, back: TO }, Seed(7), "n1→n2");
+    let answers = sent(&mut plane([stage]), &tcp(1, ACK | PSH, b"hello"), 0);
+    let to: Vec<(Port, Ipv4Addr)> = answers.iter().map(|(port, bytes)| (*port, look(bytes).unwrap().to)).collect();
+    assert_eq!(to, [(TO, N1), (FROM, N2)]);
+}
+
+#[test]
 fn equal_seeds_lose_the_same_packets() {
     let lost = |seed: u64| {
         let mut stage = Stage::new(1, "fd-1".to_owned(), Impairment::Loss { chance: percent(30) }, None, None);
-        stage.add(FROM, N2, TO, Seed(seed), "n1→n2");
+        stage.add(KEY, EXIT, Seed(seed), "n1→n2");
         let mut plane = plane([stage]);
         (0..500).map(|_| sent(&mut plane, &tcp(1, ACK, b"x"), 0).is_empty()).collect::<Vec<bool>>()
     };

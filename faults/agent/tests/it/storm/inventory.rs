@@ -1,20 +1,26 @@
-//! `ci/inventory`, kept running, and how long it may take until it lists what it listed before. For the storms of kills, those
-//! of the agent and those of whole runs alike.
+//! How long it may take until `ci/inventory` lists what it listed before. For the storms of kills, those of the agent and those of
+//! whole runs alike.
+
+#[path = "independent.rs"]
+mod independent;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::io::{BufRead, BufReader, Write as _};
-use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use std::time::Duration;
 
 use firedrill_sys::clock;
+
+pub(crate) use self::independent::Independent;
 
 /// What comes on top of a promise that an effect is gone in time: two seconds, because the kernel adds up only every two
 /// seconds (`PSI_FREQ`, kernel/sched/psi.c) for how long somebody had to wait, and the time that ending a dozen processes and
 /// taking an inventory take.
 const SLACK: Duration = Duration::from_secs(6);
-/// After so long it has hung, however busy the machine.
-const HUNG: Duration = Duration::from_secs(240);
+/// Somebody always waits on a machine that is busy enough, so that a [`Stopwatch`] stands still there. An effect hangs, however
+/// busy the machine, after so many times of what is allowed, and the time by which looks took longer than on a calm one.
+const BUSY: u32 = 3;
+/// How long a file may take to be written before it stalls. It is tried again then, for as long as is allowed.
+pub(crate) const TRY: Duration = Duration::from_secs(2);
 
 /// A stopwatch that stands still while anybody on this machine waits for a processor or a disk: what a test that shares the
 /// machine with others can hold a promise of time against.
@@ -49,38 +55,7 @@ fn waited() -> Duration {
     of("cpu") + of("io")
 }
 
-/// `ci/inventory`, kept running.
-pub(crate) struct Independent {
-    child: Child,
-    stdin: ChildStdin,
-    lines: BufReader<ChildStdout>,
-}
-
 impl Independent {
-    #[expect(clippy::disallowed_methods, reason = "what the test must not do itself")]
-    pub(crate) fn start(places: &[String]) -> Self {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../ci/inventory");
-        let mut command = std::process::Command::new(script);
-        command.args(places).arg("--again").stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().expect("python3 runs");
-        let stdin = child.stdin.take().expect("a pipe");
-        let lines = BufReader::new(child.stdout.take().expect("a pipe"));
-        let mut independent = Self { child, stdin, lines };
-        independent.list();
-        independent
-    }
-
-    fn list(&mut self) -> BTreeSet<String> {
-        let lines = (&mut self.lines).lines().map(|line| line.expect("a line"));
-        lines.take_while(|line| !line.is_empty()).collect()
-    }
-
-    /// What is there now.
-    pub(crate) fn take(&mut self) -> BTreeSet<String> {
-        writeln!(self.stdin).expect("it reads");
-        self.list()
-    }
-
     /// Waits until nothing differs from `before`, as long as was promised and [`SLACK`]; `inert` things count too if asked.
     /// A line that is `gone` or `left` does not count when `harmless` says so of that word and the line.
     pub(crate) fn wait_same(
@@ -91,9 +66,10 @@ impl Independent {
         harmless: impl Fn(&str, &str) -> bool,
     ) -> Result<(), String> {
         let counts = |line: &&String| inert || !line.starts_with("inert ");
-        let watch = Stopwatch::start();
+        let (watch, mut late, allowed) = (Stopwatch::start(), Duration::ZERO, promised + SLACK);
         loop {
-            let now = self.take();
+            let (now, by) = self.look();
+            late += by;
             let mut differs = String::new();
             for line in before.difference(&now).filter(|line| counts(line) && !harmless("gone", line)) {
                 writeln!(differs, "  gone: {line}").expect("text");
@@ -105,19 +81,12 @@ impl Independent {
                 return Ok(());
             }
             let (fair, all) = (watch.fair(), watch.all());
-            if fair > promised + SLACK || all > HUNG {
+            if fair > allowed || all > allowed * BUSY + late {
                 return Err(format!(
-                    "after {fair:?} ({all:?} with others in the way), promised {promised:?}:\n{differs}"
+                    "after {fair:?} ({all:?} with others in the way, {late:?} of them in looks), promised {promised:?}:\n{differs}"
                 ));
             }
             clock::until(Duration::from_millis(20), Duration::from_millis(20), || None::<()>);
         }
-    }
-}
-
-impl Drop for Independent {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
     }
 }

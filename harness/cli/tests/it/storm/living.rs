@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
-use std::sync::MutexGuard;
+use std::sync::RwLockReadGuard;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
@@ -16,9 +16,9 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill as send};
 use nix::unistd::Pid;
 
-use super::inventory::{Independent, Stopwatch};
+use super::inventory::{Independent, Stopwatch, TRY};
 use super::tally::{Chances, Kill, Tally};
-use crate::command::{Ended, FIREDRILL, firedrill_in, is_root, machine, program, repository};
+use crate::command::{Ended, FIREDRILL, firedrill_in, is_root, program, repository, shared_machine};
 use crate::scan::{control_groups, mounts_below};
 
 /// The lease of the scenarios.
@@ -41,6 +41,8 @@ const ANOTHER_RUN: usize = 5;
 pub(super) enum Victim {
     Harness,
     Agent,
+    /// Alone: the agent replaces it, and the run goes on to its end.
+    Guard,
     AgentAndGuard,
     HarnessAndAgent,
     HarnessAndGuard,
@@ -59,6 +61,7 @@ impl Victim {
             Self::StoppedAgent => DEED,
             Self::Harness
             | Self::Agent
+            | Self::Guard
             | Self::AgentAndGuard
             | Self::HarnessAndAgent
             | Self::HarnessAndGuard
@@ -84,14 +87,14 @@ pub(super) struct Living {
     pub(super) tally: Tally,
     kill: Kill,
     down: bool,
-    _machine: MutexGuard<'static, ()>,
+    _machine: RwLockReadGuard<'static, ()>,
 }
 
 impl Living {
     /// `None`, said loudly, where that cannot be done.
     #[expect(clippy::print_stderr, reason = "what is skipped is said")]
     pub(super) fn start(storm: &'static str, scenario: &str, seed: u64) -> Option<Self> {
-        let (folder, machine) = (tempfile::tempdir().unwrap(), machine());
+        let (folder, machine) = (tempfile::tempdir().unwrap(), shared_machine());
         let file = repository().join(format!("harness/cli/tests/it/storm/{scenario}.toml"));
         let (state, scenario_file) = (folder.path().join("state"), file.to_str().unwrap().to_owned());
         let plan = firedrill_in(&state, &["plan", &scenario_file]);
@@ -109,7 +112,7 @@ impl Living {
         let record = fs::read(state.join("labs").join(&id).join("lab.json")).unwrap();
         let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
         let init = i32::try_from(record["init"]["pid"].as_i64().unwrap()).unwrap();
-        let mut independent = Independent::start(&places(&state, &id, init));
+        let mut independent = Independent::start(&places(&state, &id, init), TRY);
         let before = independent.take();
         let patroni = scenario == "postgres";
         let servers = servers(init);
@@ -135,8 +138,9 @@ impl Living {
         self.folder.path().join("state")
     }
 
-    /// One run and its death, and what must be true afterwards.
-    pub(super) fn cycle(&mut self, victim: Victim, point: &str, window: Duration) {
+    /// One run and its death, at a random instant of the window that begins with the storm, or once `fault` is in force; and what
+    /// must be true afterwards.
+    pub(super) fn cycle(&mut self, victim: Victim, point: &str, fault: &str, window: Duration) {
         let asked = point.split('@').next().unwrap().to_owned();
         self.kill = Kill { victim: format!("{victim:?}"), point: asked, ..Kill::default() };
         self.tally.at(&format!("begins {point}"), &self.kill);
@@ -144,12 +148,16 @@ impl Living {
         if victim == Victim::Point {
             self.kill.unpassed = !run.dies();
         } else {
+            run.wait_for(fault);
             let millis = usize::try_from(window.as_millis()).unwrap();
             run.read_for(Duration::from_millis(u64::try_from(self.chances.below(millis)).unwrap()));
             self.strike(victim, &run);
         }
-        let struck = Stopwatch::start();
         self.kill.in_force = run.in_force.iter().cloned().collect();
+        if victim == Victim::Guard {
+            run.read_for(END);
+        }
+        let struck = Stopwatch::start();
         self.kill.applied = run.applied.clone();
         self.tally.at("has died", &self.kill);
         self.effects_vanish(victim);
@@ -177,6 +185,7 @@ impl Living {
         let pids = match victim {
             Victim::Harness | Victim::StoppedHarness => harness,
             Victim::Agent | Victim::StoppedAgent => agent,
+            Victim::Guard => guard,
             Victim::AgentAndGuard => [agent, guard].concat(),
             Victim::HarnessAndAgent => [harness, agent].concat(),
             Victim::HarnessAndGuard => [guard, harness].concat(),
@@ -261,15 +270,20 @@ impl Living {
         }
     }
 
+    /// Whether its nodes have volumes that are frozen for long enough to be seen so.
+    fn has_volumes(&self) -> bool {
+        self.scenario.ends_with("/volumes.toml")
+    }
+
     /// One run at a time uses a cluster, and only one that finds there what it needs.
     fn refuses_others(&self) {
         if !self.scenario.ends_with("/steps.toml") {
             return;
         }
-        let run = Run::with_a_cut(self);
+        let run = Run::with(self, "cut");
         // It stays as long as it is stopped.
         kill_all(&[run.pid()], Signal::SIGSTOP);
-        for (file, why) in [("quiet.toml", "another run uses it"), ("etcd.toml", "its nodes have no such limits")] {
+        for (file, why) in [("quiet.toml", "another run uses it"), ("etcd.toml", "its disks cannot be harmed so")] {
             let (file, out) = (Path::new(&self.scenario).with_file_name(file), self.folder.path().join("runs"));
             let args = ["run", file.to_str().unwrap(), "--against", &self.id, "--out", out.to_str().unwrap()];
             let refused = firedrill_in(&self.state(), &args);
@@ -291,12 +305,13 @@ impl Living {
         self.tally.at("begins", &self.kill);
         self.refuses_others();
         // What it found nothing of after every other kill it does see, unless it comes too late for what was held.
+        let (fault, sign) = if self.has_volumes() { ("freeze", " stalls") } else { ("cut", " nft ") };
         let seen = (0..LOOKS).find_map(|_| {
-            let run = Run::with_a_cut(&self);
+            let run = Run::with(&self, fault);
             let there = self.independent.take();
-            there.difference(&self.before).any(|line| line.contains(" nft ")).then_some(run)
+            there.difference(&self.before).any(|line| line.contains(sign)).then_some(run)
         });
-        let run = seen.unwrap_or_else(|| panic!("a cut is in force, and nothing of it is seen"));
+        let run = seen.unwrap_or_else(|| panic!("a {fault} is in force, and nothing of it is seen"));
         self.kill.in_force = run.in_force.iter().cloned().collect();
         let record = fs::read(state.join("labs").join(&self.id).join("lab.json")).unwrap();
         let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
@@ -336,7 +351,7 @@ impl Drop for Living {
 /// What `ci/inventory` is to be asked about.
 fn places(state: &Path, id: &str, init: i32) -> Vec<String> {
     let inside = |path: &str| format!("/proc/{init}/root{path}");
-    let mut places = vec![format!("--net=switch=/proc/{init}/ns/net")];
+    let mut places = vec![format!("--net=switch=/proc/{init}/ns/net"), format!("--run={id}")];
     for name in ["n1", "n2", "n3", "clients", "control"] {
         places.push(format!("--net={name}={}", inside(&format!("/run/firedrill/ns/{name}"))));
     }
@@ -447,14 +462,19 @@ impl Run {
         run
     }
 
-    /// Starts one; returns when it has cut the network, and said so.
-    fn with_a_cut(storm: &Living) -> Self {
+    /// Starts one; returns when it has that fault in force, and said so.
+    fn with(storm: &Living, fault: &str) -> Self {
         let mut run = Self::start(storm, "");
-        let watch = Stopwatch::start();
-        while !run.in_force.contains("cut") {
-            assert!(run.hear(Duration::from_secs(1)) && watch.all() < BEGIN, "nothing is injected: {}", run.said);
-        }
+        run.wait_for(fault);
         run
+    }
+
+    /// Waits until a fault is in force, if it names one.
+    fn wait_for(&mut self, fault: &str) {
+        let watch = Stopwatch::start();
+        while !(fault.is_empty() || self.in_force.contains(fault)) {
+            assert!(self.hear(Duration::from_secs(1)) && watch.all() < BEGIN, "no {fault} is injected: {}", self.said);
+        }
     }
 
     fn pid(&self) -> i32 {

@@ -23,6 +23,9 @@ use crate::lab::wire::{
 };
 use crate::lab::{doing, template};
 
+/// The interface of every node, in its own network namespace.
+pub(crate) const INTERFACE: &str = "eth0";
+
 /// The lab's places, as init keeps them.
 #[derive(Debug)]
 pub(super) struct Places {
@@ -123,7 +126,7 @@ fn build_network(config: &LabConfig, switch: &OwnedFd) -> io::Result<Vec<(String
         namespaces::enter(switch.as_fd())?;
         let line = write!(
             script,
-            "link add v{name} type veth peer name eth0 netns {path}\nlink set v{name} master sw0 up\n",
+            "link add v{name} type veth peer name {INTERFACE} netns {path}\nlink set v{name} master sw0 up\n",
             path = path.display(),
         );
         line.map_err(io::Error::other)?;
@@ -131,7 +134,7 @@ fn build_network(config: &LabConfig, switch: &OwnedFd) -> io::Result<Vec<(String
     ip::batch(&script).map_err(doing("make the switch"))?;
     for ((name, address), (_, network)) in places.iter().zip(&networks) {
         let link_up = || {
-            ip::batch(&format!("link set lo up\naddr add {address}/24 dev eth0\nlink set eth0 up\n"))?;
+            ip::batch(&format!("link set lo up\naddr add {address}/24 dev {INTERFACE}\nlink set {INTERFACE} up\n"))?;
             // A host that crashes sends nothing afterwards. The kernel, though, would go on sending what the killed
             // process had written, and deliver it when the wire is back; with one retry such an orphan is given up
             // within about a second (ip-sysctl.rst, tcp_orphan_retries).

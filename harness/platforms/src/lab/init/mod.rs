@@ -23,7 +23,7 @@ use firedrill_sys::namespaces::{self, Kind};
 use firedrill_sys::spawn::{self, Forked};
 use firedrill_sys::{cgroup, clock, dirs, pass};
 
-pub(crate) use build::{home_path, image_path, mounts_path, namespace_path, open_path};
+pub(crate) use build::{INTERFACE, home_path, image_path, mounts_path, namespace_path, open_path};
 pub(crate) use disk::{raw_path, socket_path};
 pub(crate) use names::can_name;
 
@@ -34,8 +34,8 @@ use super::wire::{CONFIG_FILE, LabConfig, Tell};
 
 /// The first argument by which a program that is asked to be a lab's holder knows it.
 pub const ARGUMENT: &str = "__lab-init";
-/// The second argument that asks for a trial of what a lab needs, instead of a lab's folder. A third are the deeds to
-/// be tried, as JSON.
+/// The second argument that asks for a trial of what a lab needs, instead of a lab's folder. A third says what
+/// is to be tried, as JSON.
 pub(crate) const TRIAL: &str = "trial";
 
 /// How often it is looked whether init has ended.

@@ -7,11 +7,13 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 
 use firedrill_core::action::Deed;
+use firedrill_core::fault::LabLinks;
 use firedrill_core::platform::Missing;
 use firedrill_sys::frames::{Outlet, Tap};
 use firedrill_sys::namespaces::{self, Kind};
-use firedrill_sys::nft::{self, DropTable, Only, Pair};
+use firedrill_sys::nft::{self, Hook, LinkTable, Only, Pair, Rule, Then};
 use firedrill_sys::spawn::{self, Forked};
+use firedrill_sys::tap::{self, TapDevice};
 use firedrill_sys::{children, dirs, ip, launch, mounts};
 
 use crate::lab::init::{ARGUMENT, TRIAL};
@@ -20,10 +22,10 @@ use crate::lab::init::{ARGUMENT, TRIAL};
 pub(in crate::lab) type Lack = (Option<Deed>, Missing);
 
 /// Starts this program again for the trial.
-pub(super) fn try_in_own_process(deeds: &[Deed]) -> Vec<Lack> {
+pub(super) fn try_in_own_process(deeds: &[Deed], links: LabLinks) -> Vec<Lack> {
     let failed =
         |why: String| vec![(None, Missing::new(format!("namespaces could not be tried: {why}"), "run as root"))];
-    let asked = match serde_json::to_string(deeds) {
+    let asked = match serde_json::to_string(&(deeds, links)) {
         Ok(asked) => asked,
         Err(error) => return failed(error.to_string()),
     };
@@ -35,10 +37,10 @@ pub(super) fn try_in_own_process(deeds: &[Deed]) -> Vec<Lack> {
 }
 
 /// Makes namespaces, mounts and links as a lab would, in this process and a child, both of which are to end afterwards.
-/// `asked` are the deeds that are tried there, too, as JSON.
+/// `asked` are the deeds that are tried there, too, and where links are harmed, as JSON.
 pub(in crate::lab) fn try_namespaces(asked: &str) -> Vec<Lack> {
-    let deeds: Vec<Deed> = match serde_json::from_str(asked) {
-        Ok(deeds) => deeds,
+    let (deeds, links): (Vec<Deed>, LabLinks) = match serde_json::from_str(asked) {
+        Ok(asked) => asked,
         Err(error) => return vec![(None, Missing::new(format!("deeds: {error}"), "please report this as a bug"))],
     };
     let mut lacks = Vec::new();
@@ -53,9 +55,9 @@ pub(in crate::lab) fn try_namespaces(asked: &str) -> Vec<Lack> {
         namespaces::unshare(&[Kind::Mount, Kind::Net, Kind::Ipc, Kind::Uts]).map_err(rights)?;
         mounts::make_private().map_err(rights)?;
         mounts::tmpfs(Path::new("/run"), 0o755).map_err(rights)?;
-        let links = "link add sw0 type bridge\nlink add va type veth peer name vb\n";
-        ip::batch(links).map_err(|error| (Step::Links, error))?;
-        lacks.extend(deeds.iter().filter_map(|deed| Some((Some(*deed), try_deed(*deed)?))));
+        let script = "link add sw0 type bridge\nlink add va type veth peer name vb\n";
+        ip::batch(script).map_err(|error| (Step::Links, error))?;
+        lacks.extend(deeds.iter().filter_map(|deed| Some((Some(*deed), try_deed(*deed, links)?))));
         // Last, because the first process started after it is the new namespace's init, and only that one may mount
         // its /proc.
         namespaces::unshare(&[Kind::Pid]).map_err(rights)?;
@@ -74,8 +76,21 @@ pub(in crate::lab) fn try_namespaces(asked: &str) -> Vec<Lack> {
 
 /// Tries what a deed takes that only a trial can tell: in fresh namespaces, with a bridge `sw0` and a pair of links `va` and
 /// `vb`.
-fn try_deed(deed: Deed) -> Option<Missing> {
+fn try_deed(deed: Deed, links: LabLinks) -> Option<Missing> {
     match deed {
+        Deed::CutLinks if links == LabLinks::Ends => {
+            let refused = try_at_end("fd-trial-cut", Then::Drop).err()?;
+            Some(without_edges(&refused))
+        }
+        Deed::ImpairLinks if links == LabLinks::Ends => {
+            let device = match TapDevice::open("va") {
+                Ok(device) => device,
+                Err(refused) => return Some(without_tap(&refused)),
+            };
+            let then = Then::Forward { device: device.index(), unless: 1 };
+            let refused = try_at_end("fd-trial-impair", then).and_then(|()| Outlet::open("va", 1).map(drop)).err()?;
+            Some(without_edges(&refused))
+        }
         Deed::CutLinks => {
             let refused = try_table("fd-trial-cut").err()?;
             let what = format!("the kernel has no nftables for bridges: {refused}");
@@ -93,7 +108,8 @@ fn try_deed(deed: Deed) -> Option<Missing> {
             Some(Missing::new(what, "in a container: run it with --privileged; else use Linux 4.18 or later"))
         }
         Deed::ImpairLinks => {
-            let sockets = || Tap::open("va").and_then(|tap| tap.listen(&[Ipv4Addr::LOCALHOST])).and(Outlet::open("vb"));
+            let sockets =
+                || Tap::open("va").and_then(|tap| tap.listen(&[Ipv4Addr::LOCALHOST])).and(Outlet::open("vb", 0));
             let tried = try_table("fd-trial-impair").and_then(|()| sockets().map(drop));
             let what = format!("the kernel has no nftables for bridges, or no packet sockets: {}", tried.err()?);
             Some(Missing::new(what, "sudo modprobe -a nf_tables nft_meta_bridge af_packet"))
@@ -115,9 +131,31 @@ fn try_deed(deed: Deed) -> Option<Missing> {
 
 /// A table that drops packets between the two links.
 fn try_table(name: &str) -> io::Result<()> {
-    let only = Only { to: Some(Ipv4Addr::LOCALHOST), tcp: true, port: Some(1) };
+    let only = Only { to: Some(Ipv4Addr::LOCALHOST), tcp: true, port: Some(1), ..Only::default() };
     let pair = Pair { input: "va".to_owned(), output: "vb".to_owned(), only };
-    DropTable::create(name, &[pair], nft::keeper()).map(drop)
+    LinkTable::in_switch(name, &[pair], nft::keeper()).map(drop)
+}
+
+/// A table at both sides of one of the links.
+fn try_at_end(name: &str, then: Then) -> io::Result<()> {
+    let only = Only { to: Some(Ipv4Addr::LOCALHOST), tcp: true, port: Some(1), ..Only::default() };
+    let rules = [Hook::Ingress, Hook::Egress].map(|hook| Rule { hook, only, then });
+    LinkTable::at_interface(name, "va", &rules, nft::keeper()).map(drop)
+}
+
+fn without_edges(refused: &io::Error) -> Missing {
+    let what = format!("the kernel has no nftables at both sides of interfaces (family netdev): {refused}");
+    Missing::new(what, "use Linux 5.16 or later; sudo modprobe -a nf_tables nft_fwd_netdev")
+}
+
+fn without_tap(refused: &io::Error) -> Missing {
+    let what = format!("{} gives no device: {refused}", tap::DEVICE);
+    let remedy = if refused.kind() == io::ErrorKind::PermissionDenied {
+        "sudo chmod 666 /dev/net/tun, or run firedrill as root"
+    } else {
+        "sudo modprobe tun; in a container: run it with --device /dev/net/tun"
+    };
+    Missing::new(what, remedy)
 }
 
 fn without_fuse(refused: &io::Error) -> Missing {
