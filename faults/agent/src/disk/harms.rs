@@ -248,7 +248,7 @@ impl Harms {
     /// Has `work` done with what becomes of an operation: at once, or when nothing holds it any more. `keep` makes of
     /// `work`, which may borrow, something that can wait.
     pub(super) fn meet(&self, deed: &Deed<'_>, work: impl FnOnce(Fate, Pass<'_>)) {
-        if self.count.load(Ordering::Acquire) == 0 {
+        if self.none() {
             return work(Fate::default(), Pass(None));
         }
         let active = self.active.read().unwrap_or_else(PoisonError::into_inner);
@@ -269,10 +269,14 @@ impl Harms {
         work(fate, Pass(Some(&self.held)));
     }
 
+    /// Whether none is in force.
+    pub(super) fn none(&self) -> bool {
+        self.count.load(Ordering::Acquire) == 0
+    }
+
     /// Whether a harm says that there is no room anywhere.
     pub(super) fn nothing_free(&self) -> bool {
-        self.count.load(Ordering::Acquire) > 0
-            && self.all().iter().any(|harm| harm.how == DiskHarm::Full && harm.target.path.is_none())
+        !self.none() && self.all().iter().any(|harm| harm.how == DiskHarm::Full && harm.target.path.is_none())
     }
 }
 

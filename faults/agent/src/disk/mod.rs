@@ -6,6 +6,7 @@
 
 mod attributes;
 pub mod control;
+mod early;
 mod folders;
 mod harms;
 mod held;
@@ -43,8 +44,9 @@ pub const READY: &str = "ready";
 /// What the names of our own files begin with, by which probes try the disk. Their operations are counted apart, so that
 /// looking at a fault does not use it up.
 pub const OWN_FILE: &str = ".fd-";
-/// Threads that take requests. None of them ever waits for a harm to end.
-const THREADS: usize = 6;
+/// Threads that take requests. None of them ever waits for a harm to end, and what may take long is done by others; of
+/// more threads each would have forgotten what it did before, by the processor's caches, when its turn comes.
+const THREADS: usize = 2;
 
 /// What a disk is to serve. Paths are as seen where it is started.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

@@ -13,6 +13,7 @@ use firedrill_sys::{files, namespaces};
 use fuser::{BackingId, FileAttr};
 
 use super::attributes::{Change, attributes, file_time};
+use super::early;
 use super::folders::Folders;
 use super::harms::draw;
 use super::loss::{Gone, Loss};
@@ -66,13 +67,16 @@ pub(super) struct Operations {
     pub(super) folders: Folders,
     next: AtomicU64,
     own: Owner,
+    /// Taken while a file is synced early, one at a time, so that somebody is there for requests.
+    syncing: Mutex<()>,
 }
 
 impl Operations {
     pub(super) fn new(tree: Arc<Tree>, power: Option<Power>) -> Self {
         let (user, group) = namespaces::own_ids();
         let (opened, folders, next) = (RwLock::default(), Folders::default(), AtomicU64::new(1));
-        Self { tree, power, opened, folders, next, own: Owner { user, group } }
+        let own = Owner { user, group };
+        Self { tree, power, opened, folders, next, own, syncing: Mutex::default() }
     }
 
     /// To be held during an operation; an error if the power is lost.
@@ -140,8 +144,10 @@ impl Operations {
     }
 
     fn resize(&self, inode: &Arc<Inode>, file: &File, size: u64) -> io::Result<()> {
-        self.keep_old(inode, file, size, u64::MAX - size)?;
-        file.set_len(size)
+        inode.early.change(None, || {
+            self.keep_old(inode, file, size, u64::MAX - size)?;
+            file.set_len(size)
+        })
     }
 
     pub(super) fn read_link(&self, number: u64) -> io::Result<OsString> {
@@ -234,7 +240,10 @@ impl Operations {
     }
 
     pub(super) fn close(&self, open: u64) {
-        drop(self.opened.write().unwrap_or_else(PoisonError::into_inner).remove(&open));
+        let closed = self.opened.write().unwrap_or_else(PoisonError::into_inner).remove(&open);
+        if let Some(closed) = closed {
+            closed.inode.early.closed(open);
+        }
     }
 
     pub(super) fn read(&self, open: u64, offset: u64, size: u32, twist: &Twist) -> io::Result<Vec<u8>> {
@@ -257,31 +266,58 @@ impl Operations {
         Ok(bytes)
     }
 
-    pub(super) fn write(&self, open: u64, offset: u64, data: &[u8], twist: &Twist) -> io::Result<u32> {
-        let open = self.open_file(open)?;
+    pub(super) fn write(&self, number: u64, offset: u64, data: &[u8], twist: &Twist) -> io::Result<u32> {
+        let open = self.open_file(number)?;
         let length = u64::try_from(data.len()).map_err(io::Error::other)?;
-        self.keep_old(&open.inode, &open.file, offset, length)?;
-        open.file.write_all_at(data, offset)?;
+        open.inode.early.change(Some(number), || {
+            self.keep_old(&open.inode, &open.file, offset, length)?;
+            open.file.write_all_at(data, offset)
+        })?;
         if twist.tear {
             self.loss().into_iter().for_each(|mut loss| loss.may_tear(open.inode.number, offset, length));
         }
         u32::try_from(data.len()).map_err(io::Error::other)
     }
 
-    pub(super) fn sync(&self, open: u64, only_data: bool, twist: &Twist) -> io::Result<()> {
-        let open = self.open_file(open)?;
+    /// Syncs a file, or waits for a sync begun early, and then gives `answer`.
+    pub(super) fn sync(
+        self: &Arc<Self>,
+        number: u64,
+        only_data: bool,
+        twist: &Twist,
+        answer: impl FnOnce(io::Result<()>) + Send + 'static,
+    ) {
+        let open = match self.open_file(number) {
+            Ok(open) => open,
+            Err(error) => return answer(Err(error)),
+        };
         if twist.swallow {
             self.loss().into_iter().for_each(|mut loss| loss.swallow(open.inode.number));
-            return Ok(());
+            return answer(Ok(()));
         }
-        if only_data {
-            open.file.sync_data()?;
-        } else {
-            open.file.sync_all()?;
+        let (this, file) = (Arc::clone(self), open.inode.number);
+        let synced = move |result: io::Result<()>| {
+            // The kernel lets nobody write to a file while it is synced.
+            if result.is_ok() {
+                this.loss().into_iter().for_each(|mut loss| loss.synced(file));
+            }
+            answer(result);
+        };
+        if let Some(synced) = open.inode.early.asked(number, only_data, synced) {
+            synced(if only_data { open.file.sync_data() } else { open.file.sync_all() });
         }
-        // The kernel lets nobody write to a file while it is synced.
-        self.loss().into_iter().for_each(|mut loss| loss.synced(open.inode.number));
-        Ok(())
+    }
+
+    /// Whether a sync would be answered by one begun early.
+    pub(super) fn is_syncing(&self, open: u64, only_data: bool) -> bool {
+        self.open_file(open).is_ok_and(|file| file.inode.early.covers(open, only_data))
+    }
+
+    /// Syncs a file early, if that is expected after a write through this open file that has been answered.
+    pub(super) fn sync_early(&self, number: u64) {
+        if let (Ok(open), Ok(_one)) = (self.open_file(number), self.syncing.try_lock()) {
+            early::sync(number, &open);
+        }
     }
 
     pub(super) fn sync_folder(&self, number: u64, twist: &Twist) -> io::Result<()> {
@@ -290,9 +326,11 @@ impl Operations {
 
     pub(super) fn allocate(&self, open: u64, range: (u64, u64), mode: i32) -> io::Result<()> {
         let open = self.open_file(open)?;
-        self.keep_old(&open.inode, &open.file, range.0, range.1)?;
         let signed = |number: u64| i64::try_from(number).map_err(|_| io::Error::from_raw_os_error(files::EINVAL));
-        files::allocate(&open.file, mode, signed(range.0)?, signed(range.1)?)
+        open.inode.early.change(None, || {
+            self.keep_old(&open.inode, &open.file, range.0, range.1)?;
+            files::allocate(&open.file, mode, signed(range.0)?, signed(range.1)?)
+        })
     }
 
     pub(super) fn room(&self) -> io::Result<files::Room> {

@@ -38,11 +38,17 @@ pub(super) struct About {
     pub(super) only_reads: bool,
     /// Whether only attributes are changed.
     pub(super) attributes: bool,
+    /// Whether it may take long, so that whoever took the request should be free meanwhile.
+    pub(super) slow: bool,
 }
 
 impl About {
     pub(super) const fn new(op: DiskOp, number: INodeNo) -> Self {
-        Self { op, number: number.0, bytes: 0, only_reads: false, attributes: false }
+        let slow = match op {
+            DiskOp::Read | DiskOp::Fsync | DiskOp::Truncate | DiskOp::Unlink | DiskOp::Rename => true,
+            DiskOp::Open | DiskOp::Create | DiskOp::Write => false,
+        };
+        Self { op, number: number.0, bytes: 0, only_reads: false, attributes: false, slow }
     }
 }
 
@@ -65,7 +71,7 @@ impl Passing {
         name: Option<&OsStr>,
         grows: &dyn Fn() -> bool,
         reply: R,
-        work: impl FnOnce(&Operations, &Twist, R) + Send + 'static,
+        work: impl FnOnce(&Arc<Operations>, &Twist, R) + Send + 'static,
     ) {
         let place = || self.place(about.number, name);
         let About { op, bytes, only_reads, attributes, .. } = about;
@@ -82,6 +88,7 @@ impl Passing {
                 },
             };
             match pass.held() {
+                None if about.slow => self.harms.held.add(holds, act),
                 None => act(),
                 Some(held) => held.add(holds, act),
             }

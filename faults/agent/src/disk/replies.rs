@@ -44,6 +44,13 @@ pub(super) fn give_attributes(reply: ReplyAttr, found: io::Result<FileAttr>) {
     }
 }
 
+pub(super) fn give_data(reply: ReplyData, read: io::Result<Vec<u8>>) {
+    match read {
+        Ok(bytes) => reply.data(&bytes),
+        Err(error) => reply.error(error.into()),
+    }
+}
+
 pub(super) fn give_end(reply: ReplyEmpty, done: io::Result<()>) {
     match done {
         Ok(()) => reply.ok(),

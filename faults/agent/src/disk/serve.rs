@@ -1,7 +1,7 @@
 //! The kernel's requests: each meets the harms in force, and is then done below, fails, or waits, answered by another
 //! thread.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -20,7 +20,7 @@ use fuser::{
 use super::attributes::Change;
 use super::operations::Owner;
 use super::passing::{About, Passing};
-use super::replies::{GENERATION, TRUE_FOR, give_attributes, give_end, give_entry, nobody};
+use super::replies::{GENERATION, TRUE_FOR, give_attributes, give_data, give_end, give_entry, nobody};
 
 /// The largest write, in bytes.
 const LARGEST_WRITE: u32 = 1 << 20;
@@ -85,7 +85,7 @@ impl Filesystem for Passing {
         reply: ReplyAttr,
     ) {
         let change = Change { mode, owner: (user, group), size, times: (accessed, modified) };
-        let about = About { attributes: size.is_none(), ..About::new(DiskOp::Truncate, number) };
+        let about = About { attributes: size.is_none(), slow: size.is_some(), ..About::new(DiskOp::Truncate, number) };
         let grows = || {
             let now = self.below.attributes(number.0).map_or(0, |attributes| attributes.size);
             size.is_some_and(|size| size > now)
@@ -97,10 +97,7 @@ impl Filesystem for Passing {
     }
 
     fn readlink(&self, _request: &Request, number: INodeNo, reply: ReplyData) {
-        match self.below.read_link(number.0) {
-            Ok(target) => reply.data(target.as_encoded_bytes()),
-            Err(error) => reply.error(error.into()),
-        }
+        give_data(reply, self.below.read_link(number.0).map(OsString::into_encoded_bytes));
     }
 
     fn mknod(
@@ -235,10 +232,7 @@ impl Filesystem for Passing {
     ) {
         let about = About { bytes: u64::from(size), ..About::new(DiskOp::Read, number) };
         self.through(about, None, &|| false, reply, move |below, twist, reply| {
-            match below.read(open.0, offset, size, twist) {
-                Ok(bytes) => reply.data(&bytes),
-                Err(error) => reply.error(error.into()),
-            }
+            give_data(reply, below.read(open.0, offset, size, twist));
         });
     }
 
@@ -256,11 +250,16 @@ impl Filesystem for Passing {
     ) {
         let bytes = u64::try_from(data.len()).unwrap_or(u64::MAX);
         let about = About { bytes, ..About::new(DiskOp::Write, number) };
-        let data = data.to_vec();
+        let (data, quiet) = (data.to_vec(), self.harms.none());
         let grows = || self.needs_room(open.0, offset.saturating_add(bytes));
         self.through(about, None, &grows, reply, move |below, twist, reply| {
             match below.write(open.0, offset, &data, twist) {
-                Ok(written) => reply.written(written),
+                Ok(written) => {
+                    reply.written(written);
+                    if quiet {
+                        below.sync_early(open.0);
+                    }
+                }
                 Err(error) => reply.error(error.into()),
             }
         });
@@ -281,8 +280,9 @@ impl Filesystem for Passing {
     }
 
     fn fsync(&self, _request: &Request, number: INodeNo, open: FileHandle, only_data: bool, reply: ReplyEmpty) {
-        self.through(About::new(DiskOp::Fsync, number), None, &|| false, reply, move |below, twist, reply| {
-            give_end(reply, below.sync(open.0, only_data, twist));
+        let about = About { slow: !self.below.is_syncing(open.0, only_data), ..About::new(DiskOp::Fsync, number) };
+        self.through(about, None, &|| false, reply, move |below, twist, reply| {
+            below.sync(open.0, only_data, twist, |done| give_end(reply, done));
         });
     }
 

@@ -12,6 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use firedrill_sys::files;
 use fuser::BackingId;
 
+use super::early::Early;
+
 /// The number of the home itself.
 pub(super) const ROOT: u64 = 1;
 /// The deepest folder.
@@ -27,6 +29,8 @@ pub(crate) struct Inode {
     place: Mutex<Place>,
     /// What the kernel passes through to while it is open, if it does.
     pub(crate) backing: Mutex<Weak<BackingId>>,
+    /// Its changes and syncs.
+    pub(super) early: Early,
 }
 
 /// The name it was last known by.
@@ -142,7 +146,7 @@ impl Tree {
 }
 
 fn inode(number: u64, pinned: File, place: Place) -> Arc<Inode> {
-    Arc::new(Inode { number, pinned, place: Mutex::new(place), backing: Mutex::default() })
+    Arc::new(Inode { number, pinned, place: Mutex::new(place), backing: Mutex::default(), early: Early::default() })
 }
 
 /// The number below, unless that is the one by which the kernel knows the home.
