@@ -8,6 +8,7 @@ mod bank;
 mod beginning;
 mod configs;
 mod crew;
+mod elements;
 mod etcd;
 mod known;
 mod lock;

@@ -1,7 +1,8 @@
 //! Queues: what was surely put in first is not taken surely later, and what is surely in makes the queue not empty.
 
 use super::{At, Decided, Moment, NEVER, begin, end, spans_of};
-use crate::hash::FastMap;
+use crate::dense::Dense;
+use crate::intern::{at, id};
 use crate::linear::plan::Span;
 use crate::linear::spec::{Op, Spec};
 
@@ -26,12 +27,28 @@ impl Stay {
     }
 }
 
+#[derive(Default)]
+struct Stays {
+    of: Dense,
+    all: Vec<Stay>,
+}
+
+impl Stays {
+    fn get(&mut self, value: u32) -> Option<&mut Stay> {
+        let (place, is_new) = self.of.int(0, i64::from(value), id(self.all.len()));
+        if is_new {
+            self.all.push(Stay::NEW);
+        }
+        self.all.get_mut(at(place))
+    }
+}
+
 pub(super) fn decide(initial: &[u32], spec: &Spec, spans: &[Span]) -> Option<Decided> {
-    let mut stays: FastMap<u32, Stay> = FastMap::default();
+    let mut stays = Stays::default();
     let before = i64::try_from(initial.len()).ok()?;
     for (value, place) in initial.iter().zip(-before..) {
         let put = (place.checked_mul(2)?, place.checked_mul(2)? + 1, None);
-        if stays.insert(*value, Stay { put: Some(put), taken: None }).is_some() {
+        if stays.get(*value)?.put.replace(put).is_some() {
             return None;
         }
     }
@@ -40,11 +57,11 @@ pub(super) fn decide(initial: &[u32], spec: &Spec, spans: &[Span]) -> Option<Dec
         let call = (begin(span), end(span), Some(place));
         let op = spec.op(span.op)?;
         if let Op::Enqueue(value) = op {
-            if stays.entry(*value).or_insert(Stay::NEW).put.replace(call).is_some() {
+            if stays.get(*value)?.put.replace(call).is_some() {
                 return None;
             }
         } else if let Op::Dequeue(value) = op {
-            let taken = &mut stays.entry(*value).or_insert(Stay::NEW).taken;
+            let taken = &mut stays.get(*value)?.taken;
             match *taken {
                 // One that is still in flight did not take it.
                 Some((_, end, _)) if call.1 == NEVER || end == NEVER => {
@@ -64,8 +81,8 @@ pub(super) fn decide(initial: &[u32], spec: &Spec, spans: &[Span]) -> Option<Dec
     if let Some(why) = twice {
         return Some(Decided::NoOrder(why));
     }
-    let mut kept = Vec::with_capacity(stays.len());
-    for stay in stays.into_values() {
+    let mut kept = Vec::with_capacity(stays.all.len());
+    for stay in stays.all {
         let was_taken = stay.taken.is_some_and(|(_, end, _)| end != NEVER);
         match (stay.put, stay.taken) {
             (None, Some((.., span))) if was_taken => return Some(Decided::NoOrder(spans_of([(0, span)]))),
