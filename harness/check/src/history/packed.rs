@@ -101,10 +101,10 @@ impl Packed {
         View::new(self.tape.get(event.value..).unwrap_or_default())
     }
 
-    /// The calls of clients, in the order in which they begin.
-    pub(crate) fn pairs(&self, watch: &mut Watch<'_>) -> Result<Vec<Pair>, Unloaded> {
+    /// The calls of clients among the first events, so many, in the order in which they begin.
+    pub(crate) fn pairs(&self, until: usize, watch: &mut Watch<'_>) -> Result<Vec<Pair>, Unloaded> {
         let is_client: Vec<bool> = self.processes.iter().map(|process| matches!(process, Process::Client(_))).collect();
-        let events = self.events.iter().enumerate().filter_map(|(place, event)| {
+        let events = self.events.iter().take(until).enumerate().filter_map(|(place, event)| {
             let event = event.read();
             let process = usize::try_from(event.process).ok()?;
             is_client.get(process)?.then_some((place, process, event.kind, event.name))

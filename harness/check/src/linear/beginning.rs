@@ -11,9 +11,12 @@ mod tests;
 const FIRST: usize = 1 << 12;
 const TIMES: usize = 4;
 
+/// In so many times as many events the answers are looked for of calls in flight where a part ends.
+const AHEAD: usize = 2;
+
 /// Decides what was read of a history before a limit `why` was reached, in ever longer parts from the beginning on, as far as
 /// these limits allow. It is violated if a part is, whatever follows. Otherwise the verdict is unknown, with the calls of the
-/// longest part that was verified. What calls answered that end after a part is known to it as far as it was read.
+/// longest part that was verified. What was answered soon after a part is known to it.
 pub fn explain_beginning(
     history: &Packed,
     asked: (Model, &Value),
@@ -31,39 +34,61 @@ fn explain_parts(
     (first, limits): (usize, &Limits<'_>),
 ) -> Result<Report, Refusal> {
     let mut best = nothing_read(why);
-    let Ok(all) = pairs(history, limits)? else { return Ok(best) };
-    let answered = answered(&all, history.len());
-    let mut until = first.min(answered);
+    let mut until = first.min(history.len());
     loop {
-        let calls = Calls { history, all: &all, until };
-        let Part { report, completed, is_sure } = decide_part(calls, asked, Telling::Full, limits)?;
-        let report = Report { only_first: Some(until), ..report };
-        let (verified, of, key) = match &report.verdict {
-            // It may rest on what was answered later.
-            Verdict::Violated(_) if is_sure => return Ok(Report { only_first: Some(history.len()), ..report }),
-            // What follows may show that the operations mean something else.
-            Verdict::Violated(found) => (found.verified, completed, found.key.clone()),
-            Verdict::Valid => (completed, completed, None),
-            Verdict::Nothing => (0, 0, None),
-            Verdict::Unknown { verified, of, key, .. } => (*verified, *of, key.clone()),
-        };
-        let is_through = matches!(report.verdict, Verdict::Valid | Verdict::Nothing);
-        if verified > verified_in(&best) {
-            best = Report { verdict: Verdict::Unknown { why, verified, of, key }, ..report };
+        let seen = until.saturating_mul(AHEAD).min(history.len());
+        let Ok(all) = pairs(history, seen, limits)? else { return Ok(best) };
+        let answered = answered(&all, until);
+        let is_last = until == history.len();
+        for end in [Some(answered), (is_last && answered < until).then_some(until)].into_iter().flatten() {
+            let part = decide_part(Calls { history, all: &all, until: end }, asked, Telling::Full, limits)?;
+            match claim(part, end) {
+                // It may rest on what was answered later.
+                Claim::Violated(report) => return Ok(Report { only_first: Some(seen), ..report }),
+                Claim::Verified { is_through, report, verified: (verified, of, key) } => {
+                    if verified > verified_in(&best) {
+                        best = Report { verdict: Verdict::Unknown { why, verified, of, key }, ..report };
+                    }
+                    if !is_through {
+                        return Ok(best);
+                    }
+                }
+            }
         }
-        if !is_through || until == history.len() {
+        if is_last {
             return Ok(best);
         }
-        let end = if until < answered { answered } else { history.len() };
-        until = until.saturating_mul(TIMES).max(first).min(end);
+        until = until.saturating_mul(TIMES).min(history.len());
     }
 }
 
-/// How many first events have no call in flight that was answered only after what was read; calls that began in the first half
-/// are not waited for. Of these events the results are known, which makes them much easier to decide than all.
-fn answered(calls: &[Pair], read: usize) -> usize {
-    let cut = calls.iter().find(|call| call.ends().is_none() && call.begins() >= read / 2);
-    cut.map_or(read, |call| call.begins())
+/// What can be said of the whole when this was found of a part.
+enum Claim {
+    /// It is violated, too.
+    Violated(Report),
+    /// So many calls were verified, of so many, of this key.
+    Verified { is_through: bool, report: Report, verified: (usize, usize, Option<Value>) },
+}
+
+fn claim(Part { report, completed, is_sure }: Part, end: usize) -> Claim {
+    let report = Report { only_first: Some(end), ..report };
+    let verified = match &report.verdict {
+        Verdict::Violated(_) if is_sure => return Claim::Violated(report),
+        // What follows may show that the operations mean something else.
+        Verdict::Violated(found) => (found.verified, completed, found.key.clone()),
+        Verdict::Valid => (completed, completed, None),
+        Verdict::Nothing => (0, 0, None),
+        Verdict::Unknown { verified, of, key, .. } => (*verified, *of, key.clone()),
+    };
+    let is_through = matches!(report.verdict, Verdict::Valid | Verdict::Nothing);
+    Claim::Verified { is_through, report, verified }
+}
+
+/// How many of the first events, so many, have no call in flight whose answer is unknown; calls that began in the first half of
+/// them are not waited for. With all answers known a part is much easier to decide.
+fn answered(calls: &[Pair], until: usize) -> usize {
+    let is_recent = |call: &&Pair| (until / 2..until).contains(&call.begins());
+    calls.iter().find(|call| is_recent(call) && call.ends().is_none()).map_or(until, |call| call.begins())
 }
 
 fn verified_in(report: &Report) -> usize {

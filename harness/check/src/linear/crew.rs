@@ -96,7 +96,7 @@ mod tests {
             let history = Packed::from(&load(text.as_bytes()).unwrap());
             let decided = |threads| {
                 let mut watch = Watch::unlimited();
-                let calls = history.pairs(&mut watch).unwrap();
+                let calls = history.pairs(history.len(), &mut watch).unwrap();
                 let of = models::Calls { history: &history, all: &calls, until: history.len() };
                 let mut all = models::translate(of, Model::Register, &Value::Nil, &mut watch).unwrap();
                 let limits = Limits { exceeded: &|_| None, memory: 1 << 30 };

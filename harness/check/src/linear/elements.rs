@@ -153,7 +153,9 @@ mod tests {
             let elements: Elements = numbers.iter().copied().collect();
             let mut gathering = Gathering::default();
             for list in [&others, &numbers] {
-                list.iter().for_each(|number| gathering.add(*number));
+                for number in list {
+                    gathering.add(*number);
+                }
                 prop_assert_eq!(gathering.take(), list.iter().copied().collect::<Elements>());
             }
             prop_assert!(elements.iter().eq(set.iter().copied()));

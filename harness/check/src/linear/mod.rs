@@ -235,7 +235,7 @@ fn tell_all(
     telling: Telling,
     limits: &Limits<'_>,
 ) -> Result<Report, Refusal> {
-    match pairs(history, limits)? {
+    match pairs(history, history.len(), limits)? {
         Ok(all) => {
             let calls = Calls { history, all: &all, until: history.len() };
             decide_part(calls, asked, telling, limits).map(|part| part.report)
@@ -244,9 +244,9 @@ fn tell_all(
     }
 }
 
-/// Every call of a history, unless a limit is reached before.
-fn pairs(history: &Packed, limits: &Limits<'_>) -> Result<Result<Vec<Pair>, Stop>, Refusal> {
-    match history.pairs(&mut Watch::new(limits.exceeded)) {
+/// The calls among so many first events, unless a limit is reached before.
+fn pairs(history: &Packed, until: usize, limits: &Limits<'_>) -> Result<Result<Vec<Pair>, Stop>, Refusal> {
+    match history.pairs(until, &mut Watch::new(limits.exceeded)) {
         Ok(pairs) => Ok(Ok(pairs)),
         Err(Unloaded::Stopped(stop)) => Ok(Err(stop)),
         Err(Unloaded::Mistake(error)) => Err(error.into()),

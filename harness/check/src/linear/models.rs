@@ -76,14 +76,14 @@ const STEPS: usize = 2;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Calls<'a> {
     pub(super) history: &'a Packed,
-    /// All of them.
+    /// Those among the events that are asked about and some more.
     pub(super) all: &'a [Pair],
     /// The number of events that are asked about.
     pub(super) until: usize,
 }
 
 /// Reads the calls that begin among the first events, unless a limit is reached before. Those that end later are in flight,
-/// but what they answered is known, and those that failed did not happen: an order of the whole history agrees with that, so
+/// but what they answered is known if their end is paired, and those that failed did not happen: an order of the whole history agrees with that, so
 /// that the first events have such an order, too, if the whole has one. The initial value is checked even when there is no call.
 pub(super) fn translate(
     Calls { history, all, until }: Calls<'_>,

@@ -1,6 +1,7 @@
 //! What is claimed of a part against the whole, and against that part alone.
 
 use std::collections::VecDeque;
+use std::fmt::Write as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use proptest::prelude::*;
@@ -93,7 +94,8 @@ fn generated(model: Model, clients: usize, moves: impl Iterator<Item = (usize, u
     for (client, chance) in moves {
         let mut line = |process: usize, kind: &str, puts: bool, value: &str| {
             let f = names[usize::from(!puts)];
-            text += &format!("{{\"process\":{process},\"type\":\"{kind}\",\"f\":\"{f}\",\"value\":{value}}}\n");
+            let _written =
+                writeln!(text, "{{\"process\":{process},\"type\":\"{kind}\",\"f\":\"{f}\",\"value\":{value}}}");
         };
         match busy[client].take() {
             None => {
