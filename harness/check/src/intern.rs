@@ -57,20 +57,34 @@ impl Default for Interner {
 }
 
 impl Interner {
-    /// The number of a whole number, and whether it is new.
-    pub(crate) fn int(&mut self, owner: u32, value: i64) -> (u32, bool) {
+    /// Its number, or else the slot that is free for it.
+    #[inline]
+    fn look(&self, owner: u32, value: i64) -> Result<u32, usize> {
         let mask = self.slots.len() - 1;
         let mut place = home(owner, value) & mask;
         loop {
             let slot = self.slots[place];
             if slot.number == NONE {
-                break;
+                return Err(place);
             }
             if slot.value == value && slot.owner == owner {
-                return (slot.number, false);
+                return Ok(slot.number);
             }
             place = (place + 1) & mask;
         }
+    }
+
+    /// The number of a whole number, if it has one.
+    pub(crate) fn find(&self, owner: u32, value: i64) -> Option<u32> {
+        self.look(owner, value).ok()
+    }
+
+    /// The number of a whole number, and whether it is new.
+    pub(crate) fn int(&mut self, owner: u32, value: i64) -> (u32, bool) {
+        let place = match self.look(owner, value) {
+            Ok(number) => return (number, false),
+            Err(place) => place,
+        };
         let number = self.next;
         self.next += 1;
         self.slots[place] = Slot { value, owner, number };
@@ -153,6 +167,8 @@ mod tests {
             }
         }
         for (owner, value, number) in &numbers {
+            assert_eq!(interner.find(*owner, *value), Some(*number));
+            assert_eq!(interner.find(*owner + 40, *value), None);
             assert_eq!(interner.int(*owner, *value), (*number, false));
         }
         let mut all: Vec<u32> = numbers.iter().map(|(_, _, number)| *number).collect();

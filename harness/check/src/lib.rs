@@ -24,6 +24,7 @@ pub mod weak;
 mod bank;
 mod calls;
 mod corruption_detected;
+mod dense;
 mod drawing;
 mod hash;
 mod intern;

@@ -38,7 +38,7 @@ pub(crate) use plume::{Access, INITIAL};
 pub use recorded::{Form, add_final_reads, from_calls};
 pub use value::Value;
 
-pub(crate) use packed::{Event, View};
+pub(crate) use packed::{Event, Item, View};
 pub(crate) use pair::Pair;
 
 /// A history as its file has it.

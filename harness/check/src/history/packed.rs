@@ -16,7 +16,7 @@ use crate::limits::Watch;
 pub(crate) use event::Event;
 use event::{NAMELESS, Small};
 use lines::Lines;
-pub(crate) use tape::View;
+pub(crate) use tape::{Item, View};
 
 /// A history as its file has it, but for `:index` and `:time`, which bear on no order: that of the file does.
 #[derive(Clone, Debug)]

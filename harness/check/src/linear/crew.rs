@@ -95,8 +95,10 @@ mod tests {
             }
             let history = Packed::from(&load(text.as_bytes()).unwrap());
             let decided = |threads| {
-                let of = (&history, history.len());
-                let mut all = models::translate(of, Model::Register, &Value::Nil, &mut Watch::unlimited()).unwrap();
+                let mut watch = Watch::unlimited();
+                let calls = history.pairs(history.len(), &mut watch).unwrap();
+                let of = models::Calls { history: &history, all: &calls, until: history.len() };
+                let mut all = models::translate(of, Model::Register, &Value::Nil, &mut watch).unwrap();
                 let limits = Limits { exceeded: &|_| None, memory: 1 << 30 };
                 decide_with(&mut all.objects, threads, (&all.values, Telling::Full), &limits)
             };

@@ -1,19 +1,19 @@
-//! The operations of one object, each once. Most are a name and a number or two: these are found in a flat table, which takes a
-//! third of what a map of operations does.
+//! The operations of one object, each once. Most are a name and a number or two: these are found in flat tables, which take
+//! less than a third of what a map of operations does.
 
 use super::Stop;
 use super::spec::Op;
+use crate::dense::Dense;
 use crate::hash::FastMap;
-use crate::intern::{Interner, at, id};
+use crate::intern::{at, id};
 use crate::limits::Watch;
 
 /// Operations, in the order in which they were first met.
 #[derive(Default, Debug)]
 pub(super) struct Known {
     ops: Vec<Op>,
-    small: Interner,
-    /// Of each that is in `small`, its place among all.
-    places: Vec<u32>,
+    /// Places of those that are a name and a number.
+    small: Dense,
     others: FastMap<Op, usize>,
 }
 
@@ -29,12 +29,11 @@ impl Known {
             if growth > 0 {
                 watch.ask_for(growth)?;
             }
-            let (number, is_new) = self.small.int(name, number);
+            let (place, is_new) = self.small.int(name, number, id(next));
             if is_new {
-                self.places.push(id(next));
                 self.ops.push(op);
             }
-            return Ok(self.places.get(at(number)).map_or(next, |place| at(*place)));
+            return Ok(at(place));
         }
         if next >= LARGE && self.others.len() == self.others.capacity() {
             watch.ask_for(2 * self.others.capacity() * size_of::<(Op, usize)>())?;

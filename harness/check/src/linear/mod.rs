@@ -8,6 +8,7 @@ mod bank;
 mod beginning;
 mod configs;
 mod crew;
+mod elements;
 mod etcd;
 mod known;
 mod lock;
@@ -28,9 +29,9 @@ use std::fmt;
 
 use thiserror::Error;
 
-use crate::history::{ImportError, Packed, Value};
+use crate::history::{ImportError, Packed, Pair, Unloaded, Value};
 use crate::limits::{Exceeded, Watch};
-use models::{Object, Translated, Untranslated};
+use models::{Calls, Object, Translated, Untranslated};
 use plan::Plan;
 use search::Found;
 use unique::Decided;
@@ -234,7 +235,22 @@ fn tell_all(
     telling: Telling,
     limits: &Limits<'_>,
 ) -> Result<Report, Refusal> {
-    decide_part((history, history.len()), asked, telling, limits).map(|part| part.report)
+    match pairs(history, history.len(), limits)? {
+        Ok(all) => {
+            let calls = Calls { history, all: &all, until: history.len() };
+            decide_part(calls, asked, telling, limits).map(|part| part.report)
+        }
+        Err(stop) => Ok(nothing_read(stop)),
+    }
+}
+
+/// The calls among so many first events, unless a limit is reached before.
+fn pairs(history: &Packed, until: usize, limits: &Limits<'_>) -> Result<Result<Vec<Pair>, Stop>, Refusal> {
+    match history.pairs(until, &mut Watch::new(limits.exceeded)) {
+        Ok(pairs) => Ok(Ok(pairs)),
+        Err(Unloaded::Stopped(stop)) => Ok(Err(stop)),
+        Err(Unloaded::Mistake(error)) => Err(error.into()),
+    }
 }
 
 /// What was found in so many first events of a history.
@@ -247,7 +263,7 @@ struct Part {
 }
 
 fn decide_part(
-    of: (&Packed, usize),
+    of: Calls<'_>,
     (model, initial): (Model, &Value),
     telling: Telling,
     limits: &Limits<'_>,

@@ -6,7 +6,7 @@ use super::spec::{Op, Spec, State};
 use super::translation::Translation;
 use super::{Model, Refusal, Stop};
 use crate::hash::FastMap;
-use crate::history::{Event, Kind, Packed, Pair, Process, Unloaded, Value, View};
+use crate::history::{Event, Kind, Packed, Pair, Process, Value, View};
 use crate::limits::Watch;
 
 /// One independent object and the calls on it.
@@ -69,35 +69,37 @@ impl From<Stop> for Untranslated {
     }
 }
 
-impl From<Unloaded> for Untranslated {
-    fn from(unloaded: Unloaded) -> Self {
-        match unloaded {
-            Unloaded::Mistake(error) => Self::Refused(error.into()),
-            Unloaded::Stopped(stop) => Self::Stopped(stop),
-        }
-    }
-}
-
 /// Steps of a [`Watch`] for one call.
 const STEPS: usize = 2;
 
-/// Reads the calls among so many first events, unless a limit is reached before. The initial value is checked even when there
-/// is none.
+/// Calls of a history, in the order in which they begin.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Calls<'a> {
+    pub(super) history: &'a Packed,
+    /// Those among the events that are asked about and some more.
+    pub(super) all: &'a [Pair],
+    /// The number of events that are asked about.
+    pub(super) until: usize,
+}
+
+/// Reads the calls that begin among the first events, unless a limit is reached before. Those that end later are in flight,
+/// but what they answered is known if their end is paired, and those that failed did not happen: an order of the whole history agrees with that, so
+/// that the first events have such an order, too, if the whole has one. The initial value is checked even when there is no call.
 pub(super) fn translate(
-    (history, until): (&Packed, usize),
+    Calls { history, all, until }: Calls<'_>,
     model: Model,
     initial: &Value,
     watch: &mut Watch<'_>,
 ) -> Result<Translated, Untranslated> {
-    let calls = history.pairs(until, watch)?;
-    let known_keyed = is_keyed(history, model, &calls);
+    let calls = all.get(..all.partition_point(|call| call.begins() < until)).unwrap_or_default();
+    let known_keyed = is_keyed(history, model, calls);
     let keyed = known_keyed.unwrap_or(false);
     let mut translation = Translation::new(history, model, initial, keyed, watch)?;
     let first = translation.initial(initial)?;
     let mut objects: Vec<Building> = Vec::new();
     let mut places: FastMap<u32, usize> = FastMap::default();
     let one = if keyed { 0 } else { calls.len() };
-    for call in &calls {
+    for call in calls {
         watch.spend(STEPS)?;
         let Some(asked) = history.event(call.begins()) else { continue };
         let result = call.ends().and_then(|place| history.event(place));
@@ -113,7 +115,11 @@ pub(super) fn translate(
         };
         let (key, done) = done(history, model, (&asked, result.as_ref()), keyed).ok_or_else(refusal)?;
         if let Some(op) = translation.op(&done).map_err(|Alien| refusal())? {
-            let ends = result.as_ref().and(call.ends());
+            let ends = result.as_ref().and(call.ends()).filter(|ends| *ends < until);
+            let is_in_flight = call.ends().is_some_and(|ends| ends >= until);
+            if is_in_flight && op.is_pure() {
+                continue;
+            }
             let next = objects.len();
             let place = match key {
                 Some(key) => *places.entry(translation.number_of(key)).or_insert(next),

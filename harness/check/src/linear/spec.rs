@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::bank::{self, Business};
+use super::elements::Elements;
 use super::etcd::{self, Store, Txn};
 use super::lock::{Lock, Turn};
 
@@ -26,8 +27,8 @@ pub(super) enum Op {
     Put(Arc<str>),
     /// The text is prolonged.
     Append(Arc<str>),
-    /// The elements are exactly these, in ascending order.
-    Elements(Box<[u32]>),
+    /// The elements are exactly these.
+    Elements(Elements),
     /// The elements include this from now on.
     Insert(u32),
     /// The last of the queue is this.
@@ -97,8 +98,8 @@ pub(super) enum State {
     Values(Box<[u32]>),
     /// Of a key.
     Text(Arc<str>),
-    /// Of a set, in ascending order.
-    Set(Box<[u32]>),
+    /// Of a set.
+    Set(Elements),
     /// Of a queue, first in first.
     Queue(Box<[u32]>),
     /// Of a counter.
@@ -124,7 +125,7 @@ impl State {
             (Self::Text(_), Op::Put(text)) => Some(Self::Text(Arc::clone(text))),
             (Self::Text(now), Op::Append(text)) => Some(Self::Text(format!("{now}{text}").into())),
             (Self::Set(now), Op::Elements(read)) => (now == read).then(|| self.clone()),
-            (Self::Set(now), Op::Insert(element)) => Some(Self::Set(with(now, *element))),
+            (Self::Set(now), Op::Insert(element)) => Some(Self::Set(now.with(*element))),
             (Self::Queue(queue), Op::Enqueue(value)) => {
                 Some(Self::Queue(queue.iter().chain([value]).copied().collect()))
             }
@@ -160,16 +161,6 @@ fn txn(values: &[u32], micros: &[Micro]) -> Option<Box<[u32]>> {
         }
     }
     Some(values)
-}
-
-fn with(elements: &[u32], element: u32) -> Box<[u32]> {
-    match elements.binary_search(&element) {
-        Ok(_) => elements.into(),
-        Err(place) => {
-            let (before, after) = elements.split_at(place);
-            before.iter().chain([&element]).chain(after).copied().collect()
-        }
-    }
 }
 
 /// A step and where it led; an empty place has no operation.
@@ -246,7 +237,8 @@ impl Spec {
         let number = u32::try_from(self.states.len()).unwrap_or(u32::MAX);
         self.bytes += 64
             + match &state {
-                State::Values(words) | State::Set(words) | State::Queue(words) => words.len() * 4,
+                State::Values(words) | State::Queue(words) => words.len() * 4,
+                State::Set(elements) => elements.bytes(),
                 State::Text(text) => text.len(),
                 State::Balances(balances) => balances.len() * 8,
                 State::Store(store) => store.keys.len() * size_of::<Option<etcd::Entry>>(),

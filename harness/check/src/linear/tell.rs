@@ -115,12 +115,12 @@ fn words(state: &State, values: &[Value]) -> String {
         let place = usize::try_from(number).unwrap_or(usize::MAX);
         values.get(place).map_or_else(|| "?".to_owned(), ToString::to_string)
     };
-    let list = |numbers: &[u32]| numbers.iter().map(|number| value(*number)).collect::<Vec<_>>().join(" ");
+    let list = |numbers: &mut dyn Iterator<Item = u32>| numbers.map(value).collect::<Vec<_>>().join(" ");
     match state {
         State::Value(number) => value(*number),
-        State::Values(numbers) | State::Queue(numbers) => format!("[{}]", list(numbers)),
+        State::Values(numbers) | State::Queue(numbers) => format!("[{}]", list(&mut numbers.iter().copied())),
         State::Text(text) => format!("{text:?}"),
-        State::Set(numbers) => format!("#{{{}}}", list(numbers)),
+        State::Set(elements) => format!("#{{{}}}", list(&mut elements.iter())),
         State::Sum(sum) => sum.to_string(),
         State::Lock(lock) => lock.words(),
         State::Balances(balances) => format!("{balances:?}"),

@@ -194,7 +194,7 @@ proptest! {
             }
             1 => {
                 let sets: [&[u32]; 6] = [&[9], &[1, 9], &[2, 9], &[1, 2, 9], &[1, 2, 3, 9], &[1]];
-                (State::Set([9].into()), (1..4).map(Op::Insert).collect(), sets.map(|set| Op::Elements(set.into())).to_vec())
+                (State::Set([9].into()), (1..4).map(Op::Insert).collect(), sets.map(|set| Op::Elements(set.iter().copied().collect())).to_vec())
             }
             _ => {
                 let once: Vec<Op> = (1..5).map(Op::Enqueue).chain((0..5).map(Op::Dequeue)).collect();

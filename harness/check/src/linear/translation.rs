@@ -4,14 +4,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::bank::Business;
+use super::elements::Gathering;
 use super::etcd::Store;
 use super::lock::Lock;
 use super::models::{Alien, Done};
 use super::spec::{Micro, Op, State};
 use super::{Model, Refusal, Stop, bank, etcd, lock};
+use crate::dense::Dense;
 use crate::hash::FastMap;
-use crate::history::{Event, Kind, Packed, Process, Value, View};
-use crate::intern::{Interner, at};
+use crate::history::{Event, Item, Kind, Packed, Process, Value, View};
 use crate::limits::Watch;
 
 /// Steps of a [`Watch`] for one operation that is made a tree.
@@ -23,13 +24,14 @@ pub(super) struct Translation {
     /// Whether a read of nil has read nil. Otherwise nil is what Jepsen writes for a value that is not known.
     nil_is_value: bool,
     pub(super) values: Vec<Value>,
-    /// Of whole numbers, in the order in which they are first met, the numbers that they have here.
-    whole: Interner,
-    whole_numbers: Vec<u32>,
+    /// Numbers of whole numbers, and of all others.
+    whole: Dense,
     numbers: FastMap<Value, u32>,
     keys: FastMap<Box<[u8]>, u32>,
     registers: HashMap<String, usize>,
     fenced: bool,
+    /// Of the read that is being read.
+    gathering: Gathering,
 }
 
 impl etcd::Numbers for Translation {
@@ -54,12 +56,12 @@ impl Translation {
             model,
             nil_is_value: false,
             values: Vec::new(),
-            whole: Interner::default(),
-            whole_numbers: Vec::new(),
+            whole: Dense::default(),
             numbers: FastMap::default(),
             keys: FastMap::default(),
             registers: HashMap::new(),
             fenced: model == Model::Lock && lock::is_fenced(history),
+            gathering: Gathering::default(),
         };
         translation.number(&Value::Nil);
         translation.nil_is_value = match model {
@@ -177,13 +179,6 @@ impl Translation {
         next
     }
 
-    fn numbers(&mut self, values: &[Value]) -> Box<[u32]> {
-        let mut numbers: Vec<u32> = values.iter().map(|value| self.number(value)).collect();
-        numbers.sort_unstable();
-        numbers.dedup();
-        numbers.into()
-    }
-
     pub(super) fn initial(&mut self, initial: &Value) -> Result<State, Refusal> {
         let model = self.model.name();
         let refusal = |expected| Refusal::Initial { model, expected };
@@ -214,7 +209,7 @@ impl Translation {
             Model::Kv => text(initial).map(State::Text).ok_or_else(|| refusal("a text, or null")),
             Model::Set => {
                 let elements = elements(initial).ok_or_else(|| refusal("an array of elements, or null"))?;
-                Ok(State::Set(self.numbers(elements)))
+                Ok(State::Set(elements.iter().map(|element| self.number(element)).collect()))
             }
             Model::Queue => {
                 let elements = elements(initial).ok_or_else(|| refusal("an array of elements, or null"))?;
@@ -300,45 +295,26 @@ impl Translation {
         if read.is_nil() {
             return Ok(None);
         }
-        // A bit for each number, since large reads have most of them: that sorts them, too.
-        let mut bits: Vec<u64> = vec![0; self.values.len() / 64 + 1];
-        let mut set = |number: u32| {
-            let word = at(number) / 64;
-            if word >= bits.len() {
-                bits.resize((word + 1).next_power_of_two(), 0);
-            }
-            if let Some(word) = bits.get_mut(word) {
-                *word |= 1 << (number % 64);
-            }
-        };
-        read.items(|item| {
-            let number = match item.int() {
-                Some(int) => self.whole_number(int),
-                None => self.number(&item.value()),
-            };
-            set(number);
-        })
-        .ok_or(Alien)?;
-        let count: u32 = bits.iter().map(|word| word.count_ones()).sum();
-        let mut elements = Vec::with_capacity(at(count));
-        for (mut word, first) in bits.into_iter().zip((0_u32..).step_by(64)) {
-            while word != 0 {
-                elements.push(first + word.trailing_zeros());
-                word &= word - 1;
-            }
-        }
-        Ok(Some(Op::Elements(elements.into())))
+        let mut gathering = std::mem::take(&mut self.gathering);
+        let items = read.items(|item| {
+            gathering.add(match item {
+                Item::Int(int) => self.whole_number(int),
+                Item::Other(item) => self.number(&item.value()),
+            });
+        });
+        let elements = gathering.take();
+        self.gathering = gathering;
+        items.map(|()| Some(Op::Elements(elements))).ok_or(Alien)
     }
 
     /// The number of a whole number.
     fn whole_number(&mut self, int: i64) -> u32 {
         let next = u32::try_from(self.values.len()).unwrap_or(u32::MAX);
-        let (place, is_new) = self.whole.int(0, int);
+        let (number, is_new) = self.whole.int(0, int, next);
         if is_new {
-            self.whole_numbers.push(next);
             self.values.push(Value::Int(int));
         }
-        self.whole_numbers.get(at(place)).copied().unwrap_or(next)
+        number
     }
 
     /// A read of a whole key or counter. Of counters, nil is what Jepsen writes for an unknown value.

@@ -2,7 +2,8 @@
 //! take effect one after the other.
 
 use super::{At, Chain, Decided, Group, Moment, spans_of};
-use crate::hash::FastMap;
+use crate::dense::Dense;
+use crate::intern::{at, id};
 use crate::linear::plan::Span;
 use crate::linear::spec::{Op, Spec};
 
@@ -44,18 +45,17 @@ struct Zone {
 }
 
 struct Clusters {
-    of: FastMap<u32, usize>,
+    of: Dense,
     all: Vec<Cluster>,
 }
 
 impl Clusters {
     fn get(&mut self, value: u32) -> usize {
-        let next = self.all.len();
-        let place = *self.of.entry(value).or_insert(next);
-        if place == next {
+        let (place, is_new) = self.of.int(0, i64::from(value), id(self.all.len()));
+        if is_new {
             self.all.push(Cluster::NEW);
         }
-        place
+        at(place)
     }
 
     /// Nothing when the value is written twice.
@@ -71,7 +71,7 @@ impl Clusters {
 }
 
 pub(super) fn decide(initial: u32, spec: &Spec, spans: &[Span]) -> Option<Decided> {
-    let mut clusters = Clusters { of: FastMap::default(), all: Vec::new() };
+    let mut clusters = Clusters { of: Dense::default(), all: Vec::new() };
     clusters.write(initial, Writer::Initial)?;
     for (place, span) in spans.iter().enumerate() {
         let op = spec.op(span.op)?;
