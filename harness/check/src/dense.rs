@@ -1,5 +1,5 @@
-//! Whole numbers as small numbers: as far as they are dense, through a list by the number itself, which takes a quarter of what a
-//! table does and is read in the order of the numbers. Histories count upwards.
+//! Whole numbers as small numbers: as far as they are dense, through a list by the number itself, which is smaller than a table
+//! and is read in the order of the numbers. Histories count upwards.
 
 use crate::intern::{Interner, NONE, at};
 

@@ -18,9 +18,8 @@ use crate::failpoint;
 use crate::journal::{Entry, Journal, JournalError};
 use crate::recorder::Recorder;
 
-/// The agent undoes a held action by itself so long after the engine should have: a safety net, late enough that the proof
-/// before the heal may be late on a busy machine, and that the
-/// engine's own reverts, which go last first, come before it.
+/// The agent undoes a held action by itself so long after the engine should have: a safety net, late enough that on a busy
+/// machine the proof before the heal still ends in time, and that the engine's own reverts, which go last first, come before it.
 const AGENT_MARGIN: Duration = Duration::from_secs(2);
 /// How long an effect may take to vanish after its undo (a server takes its time to start).
 const VANISH: Duration = Duration::from_secs(10);

@@ -1,5 +1,5 @@
-//! Operations that wait: for a harm to end, or for their time. Whoever took the request is free meanwhile, and the
-//! answer is given by another thread.
+//! Operations that wait: for a harm to end, for their time, or, if they may take long, only for another thread. Whoever took
+//! the request is free meanwhile, and the answer is given by that thread.
 
 use std::collections::VecDeque;
 use std::io;
@@ -75,7 +75,7 @@ impl Held {
         Ok(Self(shared))
     }
 
-    /// Has `work` done once nothing holds it any more.
+    /// Has `work` done by one of the threads once nothing holds it any more, which may be now.
     pub(super) fn add(&self, holds: Holds, work: impl FnOnce() + Send + 'static) {
         let mut waiting = self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.operations.push((holds, Box::new(work)));

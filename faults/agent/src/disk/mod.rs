@@ -44,8 +44,8 @@ pub const READY: &str = "ready";
 /// What the names of our own files begin with, by which probes try the disk. Their operations are counted apart, so that
 /// looking at a fault does not use it up.
 pub const OWN_FILE: &str = ".fd-";
-/// Threads that take requests. None of them ever waits for a harm to end, and what may take long is done by others; of
-/// more threads each would have forgotten what it did before, by the processor's caches, when its turn comes.
+/// Threads that take requests. None of them ever waits for a harm to end; what may take long, but for writes, is done by
+/// others, and at most one of them syncs early.
 const THREADS: usize = 2;
 
 /// What a disk is to serve. Paths are as seen where it is started.

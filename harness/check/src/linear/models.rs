@@ -83,8 +83,9 @@ pub(super) struct Calls<'a> {
 }
 
 /// Reads the calls that begin among the first events, unless a limit is reached before. Those that end later are in flight,
-/// but what they answered is known if their end is paired, and those that failed did not happen: an order of the whole history agrees with that, so
-/// that the first events have such an order, too, if the whole has one. The initial value is checked even when there is no call.
+/// but what they answered is known if their end is paired, and those that failed did not happen: an order of the whole history
+/// agrees with that, so that the first events have such an order, too, if the whole has one. The initial value is checked even
+/// when there is no call.
 pub(super) fn translate(
     Calls { history, all, until }: Calls<'_>,
     model: Model,
