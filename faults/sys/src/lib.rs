@@ -9,6 +9,7 @@ pub mod datagrams;
 pub mod dirs;
 pub mod files;
 pub mod frames;
+pub mod fuse_ring;
 pub mod huge;
 pub mod identity;
 pub mod ip;

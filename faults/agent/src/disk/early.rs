@@ -6,6 +6,9 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use firedrill_sys::clock;
 
 use super::operations::Open;
 
@@ -163,12 +166,15 @@ impl Early {
     }
 }
 
-/// Syncs a file if that is expected after the write that has just been answered.
-pub(super) fn sync(number: u64, open: &Arc<Open>) {
+/// Syncs a file if that is expected after the write that has just been answered; how long it took.
+pub(super) fn sync(number: u64, open: &Arc<Open>) -> Option<Duration> {
     let early = &open.inode.early;
-    if let Some(only_data) = early.expects(number) {
-        early.over(if only_data { open.file.sync_data() } else { open.file.sync_all() });
-    }
+    let only_data = early.expects(number)?;
+    let begun = clock::boottime_nanos();
+    let result = if only_data { open.file.sync_data() } else { open.file.sync_all() };
+    let took = Duration::from_nanos(clock::boottime_nanos().saturating_sub(begun));
+    early.over(result);
+    Some(took)
 }
 
 #[cfg(test)]

@@ -15,6 +15,8 @@ use super::tree::Inode;
 const MOST: usize = 512 << 20;
 /// What is kept at once, in bytes.
 const BLOCK: u64 = 4096;
+/// Blocks not needed any more that are kept for what is overwritten next.
+const SPARE: usize = 256;
 /// What a disk writes whole, in bytes.
 const SECTOR: u64 = 512;
 
@@ -70,6 +72,7 @@ pub(super) struct Loss {
     lasts: BTreeMap<u64, Last>,
     turn: u64,
     full: bool,
+    spare: Vec<Vec<u8>>,
 }
 
 impl Loss {
@@ -93,7 +96,9 @@ impl Loss {
         for number in offset / BLOCK..end.div_ceil(BLOCK) {
             if !was.blocks.contains_key(&number) {
                 let at = number * BLOCK;
-                let block = read(file, at, BLOCK.min(was.size - at))?;
+                let mut block = self.spare.pop().unwrap_or_default();
+                block.resize(usize::try_from(BLOCK.min(was.size - at)).map_err(io::Error::other)?, 0);
+                file.read_exact_at(&mut block, at)?;
                 self.bytes += block.len();
                 was.blocks.insert(number, block);
             }
@@ -125,6 +130,8 @@ impl Loss {
         self.swallowed.remove(&number);
         if let Some(was) = self.files.remove(&number) {
             self.bytes -= was.blocks.values().map(Vec::len).sum::<usize>();
+            let room = SPARE.saturating_sub(self.spare.len());
+            self.spare.extend(was.blocks.into_values().take(room));
         }
     }
 

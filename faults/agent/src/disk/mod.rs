@@ -5,7 +5,9 @@
 //! way: when the agent dies its connections close, and the disk goes back to passing through.
 
 mod attributes;
+mod backing;
 pub mod control;
+mod data;
 mod early;
 mod folders;
 mod harms;
@@ -14,7 +16,9 @@ mod loss;
 mod operations;
 mod passing;
 pub(crate) mod places;
+mod relay;
 mod replies;
+mod ring;
 mod serve;
 mod tree;
 pub mod trial;
@@ -24,6 +28,7 @@ use std::io;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use firedrill_sys::{files, mounts, process};
 use fuser::{Config, Session, SessionACL};
@@ -33,8 +38,9 @@ use thiserror::Error;
 use harms::Harms;
 pub(crate) use harms::draw;
 use operations::{Operations, Power};
-use passing::Passing;
+use passing::{Passing, Way};
 use places::Parts;
+use ring::Rings;
 use tree::Tree;
 
 /// The argument by which the program becomes a disk. A [`Setting`] as JSON follows.
@@ -100,15 +106,31 @@ fn serve(raw: File, device: File, listener: UnixListener, setting: &Setting) -> 
     let targets: Vec<Parts> = setting.targets.iter().map(|path| Parts::of(path.as_deref())).collect();
     let below = Arc::new(Operations::new(tree, setting.power.then(Power::new)));
     let served = if setting.power { vec![Parts::of(None)] } else { targets.clone() };
-    let passing = Passing::new(Arc::clone(&below), Arc::clone(&harms), served);
+    let mut passing = Passing::new(Arc::clone(&below), Arc::clone(&harms), served);
+    let rings = Rings::prepare(&device).unwrap_or_else(|error| go_by_device(&error));
+    let taken = Arc::new(AtomicBool::new(false));
+    if rings.is_some() {
+        passing.way = Way::Offered(Arc::clone(&taken));
+    }
+    let by_queues = passing.share();
     let mut config = Config::default();
     config.acl = SessionACL::All;
     config.n_threads = Some(THREADS);
     config.clone_fd = true;
     let session = Session::from_fd(passing, device.into(), SessionACL::All, config)?;
+    if let Some(rings) = rings.filter(|_| taken.load(Ordering::Relaxed)) {
+        rings.begin(&by_queues).unwrap_or_else(|error| go_by_device(&error));
+    }
     control::listen(listener, control::Desk::new(below, harms, targets, session.notifier()))?;
     say_ready()?;
     session.run()
+}
+
+/// Says why requests come by `/dev/fuse` although the kernel offers more.
+#[expect(clippy::print_stderr, reason = "there is nobody else to tell")]
+fn go_by_device<T: Default>(error: &io::Error) -> T {
+    eprintln!("requests come by /dev/fuse, not by io_uring: {error}");
+    T::default()
 }
 
 fn say_ready() -> io::Result<()> {

@@ -6,18 +6,23 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, lchown, symlink};
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::time::Duration;
 
 use firedrill_sys::{files, namespaces};
-use fuser::{BackingId, FileAttr};
+use fuser::FileAttr;
 
 use super::attributes::{Change, attributes, file_time};
+use super::backing::Backing;
 use super::early;
 use super::folders::Folders;
 use super::harms::draw;
 use super::loss::{Gone, Loss};
 use super::tree::{Inode, ROOT, Tree};
+
+/// A sync that takes longer than this is left to a thread that takes no requests: to wake that one costs little beside it.
+const SLOW: Duration = Duration::from_millis(1);
 
 /// An open file.
 #[derive(Debug)]
@@ -25,7 +30,7 @@ pub(super) struct Open {
     pub(super) file: File,
     pub(super) inode: Arc<Inode>,
     /// Kept for as long as the kernel may pass through to it.
-    pub(super) _backing: Option<Arc<BackingId>>,
+    pub(super) backing: Option<Arc<Backing>>,
 }
 
 /// What becomes of an operation that was let through, beside what it does.
@@ -69,6 +74,8 @@ pub(super) struct Operations {
     own: Owner,
     /// Taken while a file is synced early, one at a time, so that somebody is there for requests.
     syncing: Mutex<()>,
+    /// Whether the last early sync took long.
+    slow: AtomicBool,
 }
 
 impl Operations {
@@ -76,7 +83,7 @@ impl Operations {
         let (user, group) = namespaces::own_ids();
         let (opened, folders, next) = (RwLock::default(), Folders::default(), AtomicU64::new(1));
         let own = Owner { user, group };
-        Self { tree, power, opened, folders, next, own, syncing: Mutex::default() }
+        Self { tree, power, opened, folders, next, own, syncing: Mutex::default(), slow: AtomicBool::default() }
     }
 
     /// To be held during an operation; an error if the power is lost.
@@ -227,9 +234,9 @@ impl Operations {
     }
 
     /// Keeps an open file; its number.
-    pub(super) fn keep(&self, file: File, inode: Arc<Inode>, backing: Option<Arc<BackingId>>) -> u64 {
+    pub(super) fn keep(&self, file: File, inode: Arc<Inode>, backing: Option<Arc<Backing>>) -> u64 {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let open = Arc::new(Open { file, inode, _backing: backing });
+        let open = Arc::new(Open { file, inode, backing });
         self.opened.write().unwrap_or_else(PoisonError::into_inner).insert(number, open);
         number
     }
@@ -313,11 +320,19 @@ impl Operations {
         self.open_file(open).is_ok_and(|file| file.inode.early.covers(open, only_data))
     }
 
-    /// Syncs a file early, if that is expected after a write through this open file that has been answered.
+    /// Syncs a file early, if that is expected after a write through this open file that has been answered. Until it is over
+    /// the power is not lost.
     pub(super) fn sync_early(&self, number: u64) {
-        if let (Ok(open), Ok(_one)) = (self.open_file(number), self.syncing.try_lock()) {
-            early::sync(number, &open);
+        if let (Ok(open), Ok(_on), Ok(_one)) = (self.open_file(number), self.powered(), self.syncing.try_lock())
+            && let Some(took) = early::sync(number, &open)
+        {
+            self.slow.store(took > SLOW, Ordering::Relaxed);
         }
+    }
+
+    /// Whether whoever syncs early should not be one who takes requests.
+    pub(super) fn syncs_slowly(&self) -> bool {
+        self.slow.load(Ordering::Relaxed)
     }
 
     pub(super) fn sync_folder(&self, number: u64, twist: &Twist) -> io::Result<()> {

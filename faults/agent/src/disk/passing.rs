@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use firedrill_core::harm::DiskOp;
 use fuser::{BackingId, Errno, INodeNo};
 
+use super::backing::Backing;
 use super::harms::{Deed, Fate, Harms};
 use super::operations::{Operations, Twist};
 use super::places::Parts;
@@ -25,6 +26,18 @@ pub(super) struct Passing {
     pub(super) kernel_passes: Arc<AtomicBool>,
     /// Files whose data the kernel keeps, which it does for as long as it knows them.
     pub(super) cached: Arc<Mutex<BTreeSet<u64>>>,
+    pub(super) way: Way,
+}
+
+/// How requests come.
+#[derive(Clone)]
+pub(super) enum Way {
+    /// By `/dev/fuse`.
+    Device,
+    /// By `/dev/fuse` until the kernel has said whether it takes the queues that are ready for it.
+    Offered(Arc<AtomicBool>),
+    /// By queues, whose kernel has this device.
+    Queues(Arc<File>),
 }
 
 /// What an operation is, for the harms.
@@ -54,7 +67,7 @@ impl About {
 
 impl Passing {
     pub(super) fn new(below: Arc<Operations>, harms: Arc<Harms>, targets: Vec<Parts>) -> Self {
-        Self { below, harms, targets, kernel_passes: Arc::default(), cached: Arc::default() }
+        Self { below, harms, targets, kernel_passes: Arc::default(), cached: Arc::default(), way: Way::Device }
     }
 
     fn place(&self, number: u64, name: Option<&OsStr>) -> Vec<OsString> {
@@ -118,7 +131,7 @@ impl Passing {
         inode: &Inode,
         file: &File,
         register: impl FnOnce(&File) -> io::Result<BackingId>,
-    ) -> Option<Arc<BackingId>> {
+    ) -> Option<Arc<Backing>> {
         let mut kept = inode.backing.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(backing) = kept.upgrade() {
             return Some(backing);
@@ -126,7 +139,11 @@ impl Passing {
         if !self.may_pass(inode) {
             return None;
         }
-        if let Ok(backing) = register(file) {
+        let registered = match &self.way {
+            Way::Queues(device) => Backing::on_device(device, file),
+            Way::Device | Way::Offered(_) => register(file).map(Backing::OfSession),
+        };
+        if let Ok(backing) = registered {
             let backing = Arc::new(backing);
             *kept = Arc::downgrade(&backing);
             return Some(backing);
@@ -157,6 +174,7 @@ impl Passing {
             targets: self.targets.clone(),
             kernel_passes: Arc::clone(&self.kernel_passes),
             cached: Arc::clone(&self.cached),
+            way: self.way.clone(),
         }
     }
 }

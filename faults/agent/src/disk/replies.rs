@@ -3,6 +3,7 @@
 use std::io;
 use std::time::{Duration, UNIX_EPOCH};
 
+use firedrill_sys::fuse_ring::Asked;
 use fuser::{
     Errno, FileAttr, FileType, Generation, INodeNo, ReplyAttr, ReplyCreate, ReplyData, ReplyEmpty, ReplyEntry,
     ReplyOpen, ReplyWrite,
@@ -28,7 +29,87 @@ macro_rules! refuse {
     };
 }
 
-refuse!(ReplyAttr, ReplyCreate, ReplyData, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyWrite);
+refuse!(ReplyAttr, ReplyCreate, ReplyData, ReplyEmpty, ReplyEntry, ReplyOpen);
+
+impl Refuse for Asked {
+    fn refuse(self, error: Errno) {
+        self.fail(error.code());
+    }
+}
+
+/// A reply that may give bytes.
+pub(super) trait Give: Refuse {
+    fn give(self, bytes: &[u8]);
+}
+
+impl Give for ReplyData {
+    fn give(self, bytes: &[u8]) {
+        self.data(bytes);
+    }
+}
+
+impl Give for Asked {
+    fn give(self, bytes: &[u8]) {
+        self.answer(bytes);
+    }
+}
+
+/// A reply that may say no more than that it is done.
+pub(super) trait End: Refuse {
+    fn end(self);
+}
+
+impl End for ReplyEmpty {
+    fn end(self) {
+        self.ok();
+    }
+}
+
+impl End for Asked {
+    fn end(self) {
+        self.answer(&[]);
+    }
+}
+
+/// The reply to a write, and what is to be written.
+pub(super) trait Written: Refuse {
+    fn data(&self) -> &[u8];
+    fn written(self, bytes: u32);
+}
+
+/// A write whose data the session takes back when the request has been seen.
+pub(super) struct Copied {
+    pub(super) data: Vec<u8>,
+    pub(super) reply: ReplyWrite,
+}
+
+impl Refuse for Copied {
+    fn refuse(self, error: Errno) {
+        self.reply.error(error);
+    }
+}
+
+impl Written for Copied {
+    fn data(&self) -> &[u8] {
+        &self.data
+    }
+
+    fn written(self, bytes: u32) {
+        self.reply.written(bytes);
+    }
+}
+
+impl Written for Asked {
+    fn data(&self) -> &[u8] {
+        self.payload()
+    }
+
+    /// As `struct fuse_write_out` has it.
+    fn written(self, bytes: u32) {
+        let [a, b, c, d] = bytes.to_ne_bytes();
+        self.answer(&[a, b, c, d, 0, 0, 0, 0]);
+    }
+}
 
 pub(super) fn give_entry(reply: ReplyEntry, found: io::Result<FileAttr>) {
     match found {
@@ -44,17 +125,17 @@ pub(super) fn give_attributes(reply: ReplyAttr, found: io::Result<FileAttr>) {
     }
 }
 
-pub(super) fn give_data(reply: ReplyData, read: io::Result<Vec<u8>>) {
+pub(super) fn give_data(reply: impl Give, read: io::Result<Vec<u8>>) {
     match read {
-        Ok(bytes) => reply.data(&bytes),
-        Err(error) => reply.error(error.into()),
+        Ok(bytes) => reply.give(&bytes),
+        Err(error) => reply.refuse(error.into()),
     }
 }
 
-pub(super) fn give_end(reply: ReplyEmpty, done: io::Result<()>) {
+pub(super) fn give_end(reply: impl End, done: io::Result<()>) {
     match done {
-        Ok(()) => reply.ok(),
-        Err(error) => reply.error(error.into()),
+        Ok(()) => reply.end(),
+        Err(error) => reply.refuse(error.into()),
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use firedrill_core::harm::DiskOp;
-use firedrill_sys::files;
+use firedrill_sys::{files, fuse_ring};
 use fuser::{
     BsdFileFlags, Errno, FileHandle, FileType, Filesystem, FopenFlags, INodeNo, InitFlags, KernelConfig, LockOwner,
     OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyOpen,
@@ -18,14 +18,20 @@ use fuser::{
 };
 
 use super::attributes::Change;
+use super::backing::Backing;
+use super::data::Of;
 use super::operations::Owner;
-use super::passing::{About, Passing};
-use super::replies::{GENERATION, TRUE_FOR, give_attributes, give_data, give_end, give_entry, nobody};
+use super::passing::{About, Passing, Way};
+use super::replies::{Copied, GENERATION, TRUE_FOR, give_attributes, give_data, give_end, give_entry, nobody};
 
 /// The largest write, in bytes.
-const LARGEST_WRITE: u32 = 1 << 20;
+pub(super) const LARGEST_WRITE: u32 = 1 << 20;
 /// Reads ahead that may wait at once, so that stalled ones do not keep others from the disk.
 const BACKGROUND: u16 = 1024;
+
+/// How a file is opened whose data the kernel keeps, and one that it passes through to.
+const KEPT: FopenFlags = FopenFlags::FOPEN_NOFLUSH.union(FopenFlags::FOPEN_KEEP_CACHE);
+const PASSED: FopenFlags = FopenFlags::FOPEN_NOFLUSH;
 
 /// Whose the things are that a request makes.
 fn owner(request: &Request) -> Owner {
@@ -38,6 +44,10 @@ impl Filesystem for Passing {
         let wanted = [InitFlags::FUSE_PARALLEL_DIROPS, InitFlags::FUSE_CACHE_SYMLINKS, InitFlags::FUSE_ASYNC_DIO];
         let _granted = wanted.map(|wanted| config.add_capabilities(wanted).is_ok());
         let _limited = (config.set_max_write(LARGEST_WRITE).is_ok(), config.set_max_background(BACKGROUND).is_ok());
+        if let Way::Offered(taken) = &self.way {
+            let offered = InitFlags::from_bits_retain(fuse_ring::OFFER);
+            taken.store(config.add_capabilities(offered).is_ok(), Ordering::Relaxed);
+        }
         let everything = self.targets.iter().any(|target| target.cover(&[]));
         if !everything && config.add_capabilities(InitFlags::FUSE_PASSTHROUGH).is_ok() {
             let passes = config.set_max_stack_depth(2).is_ok();
@@ -186,9 +196,10 @@ impl Filesystem for Passing {
             };
             let backing = this.backing(&inode, &file, |file| reply.open_backing(file));
             let open = FileHandle(below.keep(file, inode, backing.clone()));
-            match backing {
-                Some(backing) => reply.opened_passthrough(open, FopenFlags::FOPEN_NOFLUSH, &backing),
-                None => reply.opened(open, FopenFlags::FOPEN_NOFLUSH | FopenFlags::FOPEN_KEEP_CACHE),
+            match backing.as_deref() {
+                Some(Backing::OfSession(id)) => reply.opened_passthrough(open, PASSED, id),
+                Some(Backing::OfDevice(_)) => reply.opened(open, PASSED),
+                None => reply.opened(open, KEPT),
             }
         });
     }
@@ -211,11 +222,13 @@ impl Filesystem for Passing {
             };
             let backing = this.backing(&inode, &file, |file| reply.open_backing(file));
             let open = FileHandle(below.keep(file, inode, backing.clone()));
-            let flags = FopenFlags::FOPEN_NOFLUSH;
-            if let Some(backing) = backing {
-                return reply.created_passthrough(&TRUE_FOR, &attributes, GENERATION, open, flags, &backing);
+            match backing.as_deref() {
+                Some(Backing::OfSession(id)) => {
+                    reply.created_passthrough(&TRUE_FOR, &attributes, GENERATION, open, PASSED, id);
+                }
+                Some(Backing::OfDevice(_)) => reply.created(&TRUE_FOR, &attributes, GENERATION, open, PASSED),
+                None => reply.created(&TRUE_FOR, &attributes, GENERATION, open, KEPT),
             }
-            reply.created(&TRUE_FOR, &attributes, GENERATION, open, flags | FopenFlags::FOPEN_KEEP_CACHE);
         });
     }
 
@@ -230,10 +243,7 @@ impl Filesystem for Passing {
         _owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        let about = About { bytes: u64::from(size), ..About::new(DiskOp::Read, number) };
-        self.through(about, None, &|| false, reply, move |below, twist, reply| {
-            give_data(reply, below.read(open.0, offset, size, twist));
-        });
+        self.read_data(Of { number, open: open.0 }, offset, size, reply);
     }
 
     fn write(
@@ -248,21 +258,9 @@ impl Filesystem for Passing {
         _owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        let bytes = u64::try_from(data.len()).unwrap_or(u64::MAX);
-        let about = About { bytes, ..About::new(DiskOp::Write, number) };
-        let (data, quiet) = (data.to_vec(), self.harms.none());
-        let grows = || self.needs_room(open.0, offset.saturating_add(bytes));
-        self.through(about, None, &grows, reply, move |below, twist, reply| {
-            match below.write(open.0, offset, &data, twist) {
-                Ok(written) => {
-                    reply.written(written);
-                    if quiet {
-                        below.sync_early(open.0);
-                    }
-                }
-                Err(error) => reply.error(error.into()),
-            }
-        });
+        if self.write_data(Of { number, open: open.0 }, offset, Copied { data: data.to_vec(), reply }) {
+            self.below.sync_early(open.0);
+        }
     }
 
     fn release(
@@ -280,10 +278,7 @@ impl Filesystem for Passing {
     }
 
     fn fsync(&self, _request: &Request, number: INodeNo, open: FileHandle, only_data: bool, reply: ReplyEmpty) {
-        let about = About { slow: !self.below.is_syncing(open.0, only_data), ..About::new(DiskOp::Fsync, number) };
-        self.through(about, None, &|| false, reply, move |below, twist, reply| {
-            below.sync(open.0, only_data, twist, |done| give_end(reply, done));
-        });
+        self.sync_data(Of { number, open: open.0 }, only_data, reply);
     }
 
     fn opendir(&self, _request: &Request, _number: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {

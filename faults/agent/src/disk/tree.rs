@@ -10,8 +10,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use firedrill_sys::files;
-use fuser::BackingId;
 
+use super::backing::Backing;
 use super::early::Early;
 
 /// The number of the home itself.
@@ -28,7 +28,7 @@ pub(crate) struct Inode {
     pub(crate) pinned: File,
     place: Mutex<Place>,
     /// What the kernel passes through to while it is open, if it does.
-    pub(crate) backing: Mutex<Weak<BackingId>>,
+    pub(crate) backing: Mutex<Weak<Backing>>,
     /// Its changes and syncs.
     pub(super) early: Early,
 }

@@ -13,6 +13,7 @@ mod names;
 mod press;
 mod processes;
 mod protocol;
+mod requests;
 mod served;
 mod storm;
 mod watch;

@@ -42,6 +42,11 @@ impl ServedDisk {
         assert_eq!(line.trim(), READY);
         Some(Self { child, raw, at, socket, _folder: folder })
     }
+
+    /// Its process.
+    pub(crate) fn process(&self) -> u32 {
+        self.child.id()
+    }
 }
 
 impl Drop for ServedDisk {

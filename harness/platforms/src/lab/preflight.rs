@@ -9,7 +9,7 @@ use firedrill_core::harm::FileSystem;
 use firedrill_core::platform::{Mechanism, Missing, Survey};
 use firedrill_core::system::LabRecipe;
 use firedrill_sys::nft::{self, Keeper};
-use firedrill_sys::{accounts, dirs, namespaces, programs, trace, volume};
+use firedrill_sys::{accounts, dirs, fuse_ring, namespaces, programs, trace, volume};
 
 use super::{clocks, groups, init};
 
@@ -96,7 +96,7 @@ fn mechanism(deed: Deed, volume: Option<FileSystem>, links: LabLinks) -> Result<
         Deed::PauseProcess => Ok(pause()),
         Deed::FreezeDisk => on_volume(deed, volume, "fsfreeze (FIFREEZE)", ""),
         Deed::LosePower => on_volume(deed, volume, "FS_IOC_SHUTDOWN", ", then SIGKILL and a new mount"),
-        Deed::HarmDisk => Ok(Mechanism::best(deed, HARM_DISK)),
+        Deed::HarmDisk => Ok(harm_disk()),
         Deed::ShiftClock => clocks::library().map(|_| {
             Mechanism::best(deed, "libfaketime in the servers; the offset is the name of a thread of the agent")
         }),
@@ -142,6 +142,22 @@ fn mechanism(deed: Deed, volume: Option<FileSystem>, links: LabLinks) -> Result<
         Deed::MisleadNames => {
             init::can_name().map(|()| Mechanism::best(deed, MISLEAD_NAMES).note("for systems that use names"))
         }
+    }
+}
+
+/// What disks are harmed with, and by which way the kernel brings it requests: what the servers pay while nothing is harmed.
+fn harm_disk() -> Mechanism {
+    let best = Mechanism::best(Deed::HarmDisk, HARM_DISK);
+    match (fuse_ring::is_on(), fuse_ring::is_permitted()) {
+        (Some(true), Ok(())) => best.note("requests come by io_uring"),
+        (Some(true), Err(refused)) => best.note(format!(
+            "requests come by /dev/fuse: this process may not use io_uring, by which servers would pay less for it: {refused}"
+        )),
+        (Some(false), _) => best.note(format!(
+            "requests come by /dev/fuse; by io_uring servers pay less for it: echo Y | sudo tee {}",
+            fuse_ring::SWITCH
+        )),
+        (None, _) => best,
     }
 }
 

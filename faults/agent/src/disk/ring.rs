@@ -1,0 +1,154 @@
+//! Requests by `io_uring`, where the kernel offers it: a thread for each processor takes what is asked there. What is done with
+//! data it does, or has done, itself; all else is passed on.
+
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+
+use firedrill_sys::fuse_ring::{self, Asked, Queue};
+use fuser::INodeNo;
+
+use super::data::Of;
+use super::held::Holds;
+use super::passing::{Passing, Way};
+use super::relay::Relay;
+use super::serve::LARGEST_WRITE;
+
+/// More processors than this may have queues that take more than they give.
+const MOST: u16 = 256;
+/// Requests at once, of all queues; but of each at least, and at most, so many: stalled ones keep their places.
+const PLACES: u16 = 2048;
+const FEWEST: u16 = 64;
+const MANY: u16 = 256;
+
+/// `enum fuse_opcode` of `linux/fuse.h`.
+const READ: u32 = 15;
+const WRITE: u32 = 16;
+const FSYNC: u32 = 20;
+/// `FUSE_FSYNC_FDATASYNC`.
+const ONLY_DATA: u32 = 1;
+
+/// Threads with queues that the kernel does not know of yet.
+pub(super) struct Rings {
+    device: Arc<File>,
+    lanes: Vec<Lane>,
+}
+
+/// What a thread waits for, and what it says.
+struct Lane {
+    begin: SyncSender<Arc<Server>>,
+    said: Receiver<io::Result<()>>,
+}
+
+/// What threads serve.
+struct Server {
+    passing: Passing,
+    relay: Arc<Relay>,
+}
+
+impl Rings {
+    /// Makes them, if the kernel offers it; an error if they cannot be had.
+    pub(super) fn prepare(device: &File) -> io::Result<Option<Self>> {
+        if fuse_ring::is_on() != Some(true) {
+            return Ok(None);
+        }
+        let processors = fuse_ring::processors()?;
+        if processors > MOST {
+            return Err(io::Error::other(format!("{processors} processors are too many")));
+        }
+        let places = (PLACES / processors.max(1)).clamp(FEWEST, MANY);
+        let device = Arc::new(device.try_clone()?);
+        let lanes = (0..processors).map(|processor| Lane::start(&device, processor, places));
+        let rings = Self { lanes: lanes.collect::<io::Result<_>>()?, device };
+        rings.hear()?;
+        Ok(Some(rings))
+    }
+
+    /// What each thread says next: an error if one of them has failed.
+    fn hear(&self) -> io::Result<()> {
+        let all: Vec<_> = self.lanes.iter().map(|lane| lane.said.recv().map_err(io::Error::other).flatten()).collect();
+        all.into_iter().collect()
+    }
+
+    /// Has the kernel send requests by them. If it refuses, it goes on by `/dev/fuse`.
+    pub(super) fn begin(self, passing: &Passing) -> io::Result<()> {
+        let passing = Passing { way: Way::Queues(Arc::clone(&self.device)), ..passing.share() };
+        let relay = Relay::start(passing.share())?;
+        let server = Arc::new(Server { passing, relay });
+        for lane in &self.lanes {
+            lane.begin.send(Arc::clone(&server)).map_err(io::Error::other)?;
+        }
+        self.hear()
+    }
+}
+
+impl Lane {
+    fn start(device: &Arc<File>, processor: u16, places: u16) -> io::Result<Self> {
+        let ((begin, start), (say, said)) = (sync_channel(1), sync_channel(2));
+        let device = Arc::clone(device);
+        let thread = thread::Builder::new().name(format!("queue-{processor}"));
+        thread.spawn(move || drop(run(&device, (processor, places), &start, &say)))?;
+        Ok(Self { begin, said })
+    }
+}
+
+fn run(
+    device: &File,
+    (processor, places): (u16, u16),
+    start: &Receiver<Arc<Server>>,
+    say: &SyncSender<io::Result<()>>,
+) -> io::Result<()> {
+    let payload = usize::try_from(LARGEST_WRITE).map_err(io::Error::other)?;
+    let mut queue = match Queue::new(device, processor, places, payload) {
+        Ok(queue) => queue,
+        Err(error) => return say.send(Err(error)).map_err(io::Error::other),
+    };
+    say.send(Ok(())).map_err(io::Error::other)?;
+    let server = start.recv().map_err(io::Error::other)?;
+    let registered = queue.register();
+    let refused = registered.is_err();
+    say.send(registered).map_err(io::Error::other)?;
+    if refused { Ok(()) } else { serve(&mut queue, &server) }
+}
+
+/// Takes requests until the file system is no more.
+fn serve(queue: &mut Queue, server: &Server) -> io::Result<()> {
+    loop {
+        for asked in queue.turn()? {
+            let Some(open) = server.take(asked) else { continue };
+            let below = Arc::clone(&server.passing.below);
+            if below.syncs_slowly() {
+                server.passing.harms.held.add(Holds::default(), move || below.sync_early(open));
+            } else {
+                queue.give()?;
+                below.sync_early(open);
+            }
+        }
+    }
+}
+
+impl Server {
+    /// Takes a request; an open file that may be synced early as soon as the answer has been given.
+    fn take(&self, asked: Asked) -> Option<u64> {
+        let file = Of { number: INodeNo(asked.node()), open: asked.argument_long(0) };
+        // `struct fuse_read_in`, `struct fuse_write_in`, `struct fuse_fsync_in`: behind the open file come where, or how.
+        match asked.operation() {
+            READ => {
+                let (offset, size) = (asked.argument_long(8), asked.argument_word(16));
+                self.passing.read_data(file, offset, size, asked);
+            }
+            WRITE => {
+                let offset = asked.argument_long(8);
+                return self.passing.write_data(file, offset, asked).then_some(file.open);
+            }
+            FSYNC => {
+                let only_data = asked.argument_word(8) & ONLY_DATA != 0;
+                self.passing.sync_data(file, only_data, asked);
+            }
+            _ => self.relay.pass(asked),
+        }
+        None
+    }
+}
