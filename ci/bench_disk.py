@@ -3,6 +3,7 @@ nothing yet) beside the same PostgreSQL on the folder itself, in turns. Needs ro
 
 import json
 import os
+import pathlib
 import re
 import shutil
 import statistics
@@ -23,6 +24,10 @@ WAYS = {
     "all files can be harmed": {"targets": [None], "power": False},
     "the power can be lost": {"targets": ["pg_wal"], "power": True},
 }
+# By what requests come, and what the switch is set to for it.
+BY = {", by /dev/fuse": "N", ", by io_uring": "Y"}
+# Whether the kernel offers io_uring to whoever serves a file system that is mounted now.
+SWITCH = pathlib.Path("/sys/module/fuse/parameters/enable_uring")
 SETTINGS = {
     "listen_addresses": "",
     "shared_buffers": "128MB",
@@ -33,9 +38,10 @@ SETTINGS = {
 
 
 class Server:
-    """A PostgreSQL on a copy of the template; `way` is how its home is served, `None` for the folder itself."""
+    """A PostgreSQL on a copy of the template; `way` is how its home is served, `None` for the folder itself; `by` is what
+    the switch is set to meanwhile, `None` to leave it."""
 
-    def __init__(self, work, programs, agent, template, name, way):
+    def __init__(self, work, programs, agent, template, name, way, by=None):
         self.programs, self.name, self.children = programs, name, []
         place = work / name
         below, self.home = place / "below", place / "home"
@@ -48,7 +54,14 @@ class Server:
             self.home.rmdir()
             self.home = below
         else:
-            self.serve(agent, below, place / "socket", way)
+            was = SWITCH.read_text() if by else None
+            try:
+                if by:
+                    SWITCH.write_text(by)
+                self.serve(agent, below, place / "socket", way)
+            finally:
+                if by:
+                    SWITCH.write_text(was)
         self.sockets = place / "run"
         self.sockets.mkdir()
         shutil.chown(self.sockets, "postgres")
@@ -112,13 +125,19 @@ def template(work, programs):
     return work / "disk-filled" / "below"
 
 
+def ways():
+    """Names of ways, what the switch is set to for each, and how the disk serves."""
+    known = BY if os.access(SWITCH, os.W_OK) else {"": None}
+    return [(name + by, switch, way) for by, switch in known.items() for name, way in WAYS.items()]
+
+
 def measure(agent, work, programs, show):
     filled = template(work, programs)
     servers = {}
     try:
         servers["raw"] = Server(work, programs, None, filled, "disk-raw", None)
-        for number, (name, way) in enumerate(WAYS.items()):
-            servers[name] = Server(work, programs, agent, filled, f"disk-{number}", way)
+        for name, switch, way in ways():
+            servers[name] = Server(work, programs, agent, filled, f"disk-{len(servers)}", way, switch)
         for server in servers.values():
             server.sql("CHECKPOINT")
         for load, options in LOADS.items():

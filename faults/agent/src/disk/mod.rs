@@ -35,6 +35,7 @@ use fuser::{Config, Session, SessionACL};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::log::say;
 use harms::Harms;
 pub(crate) use harms::draw;
 use operations::{Operations, Power};
@@ -127,9 +128,8 @@ fn serve(raw: File, device: File, listener: UnixListener, setting: &Setting) -> 
 }
 
 /// Says why requests come by `/dev/fuse` although the kernel offers more.
-#[expect(clippy::print_stderr, reason = "there is nobody else to tell")]
 fn go_by_device<T: Default>(error: &io::Error) -> T {
-    eprintln!("requests come by /dev/fuse, not by io_uring: {error}");
+    say(&format!("requests come by /dev/fuse, not by io_uring: {error}"));
     T::default()
 }
 

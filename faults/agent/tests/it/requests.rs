@@ -5,14 +5,19 @@ use std::fs::{self, File};
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
+use std::sync::mpsc::{TryRecvError, channel};
 use std::thread;
 
+use firedrill_agent::disk::control::{self, Order, Reply};
+use firedrill_core::harm::{DiskHarm, DiskTarget};
 use firedrill_sys::fuse_ring;
 
 use crate::served::ServedDisk;
 
 const WRITERS: u8 = 12;
 const FILES: usize = 3000;
+/// More than a server of a cluster has processes.
+const STALLED: usize = 200;
 
 /// The threads of a process, by name.
 fn threads(process: u32) -> Vec<String> {
@@ -110,4 +115,40 @@ fn names_are_made_listed_changed_and_removed() {
     File::open(&folder).unwrap().sync_all().unwrap();
     fs::remove_dir_all(&folder).unwrap();
     assert!(!disk.raw.join("many").exists());
+}
+
+#[test]
+fn many_that_stall_leave_the_others_alone_and_go_on_together() {
+    let Some(disk) = ServedDisk::start() else { return };
+    fs::create_dir(disk.at.join("stalled")).unwrap();
+    let order = Order::Harm {
+        tag: "fd-many-1".to_owned(),
+        target: DiskTarget { path: Some("stalled".to_owned()), ..DiskTarget::default() },
+        how: DiskHarm::Stall,
+        seed: 1,
+        deadline: None,
+    };
+    let open = |number: usize| File::create(disk.at.join(format!("stalled/{number}"))).unwrap();
+    let files: Vec<File> = (0..STALLED).map(open).collect();
+    let (kept, reply) = control::ask(&disk.socket, &order).unwrap();
+    assert!(matches!(reply, Reply::InForce { .. }), "{reply:?}");
+    let (done, all_done) = channel();
+    for (number, file) in files.into_iter().enumerate() {
+        let done = done.clone();
+        thread::spawn(move || {
+            file.write_all_at(number.to_string().as_bytes(), 0).unwrap();
+            done.send(number).unwrap();
+        });
+    }
+    // Those on every processor get their turns beside them.
+    for number in 0..50 {
+        fs::write(disk.at.join("data/other"), number.to_string()).unwrap();
+        assert_eq!(fs::read_to_string(disk.raw.join("data/other")).unwrap(), number.to_string());
+    }
+    assert_eq!(all_done.try_recv(), Err(TryRecvError::Empty));
+    drop(kept);
+    let mut numbers: Vec<usize> = all_done.iter().take(STALLED).collect();
+    numbers.sort_unstable();
+    assert!(numbers.into_iter().eq(0..STALLED));
+    assert_eq!(fs::read_to_string(disk.raw.join("stalled/7")).unwrap(), "7");
 }
