@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use firedrill_sys::files;
 
@@ -19,6 +20,35 @@ const BLOCK: u64 = 4096;
 const SPARE: usize = 256;
 /// What a disk writes whole, in bytes.
 const SECTOR: u64 = 512;
+
+/// How long a file is, while that is known. To ask the file system has the next write noted in the file's times at once, and
+/// the next sync bring that to the disk (multigrain timestamps, Linux 6.13).
+#[derive(Debug)]
+pub(super) struct Length(AtomicU64);
+
+/// It is not known.
+const UNKNOWN: u64 = u64::MAX;
+
+impl Default for Length {
+    fn default() -> Self {
+        Self(AtomicU64::new(UNKNOWN))
+    }
+}
+
+impl Length {
+    /// In bytes. From now on it is not known: the file is about to change.
+    fn take(&self, file: &File) -> io::Result<u64> {
+        match self.0.swap(UNKNOWN, Ordering::AcqRel) {
+            UNKNOWN => Ok(file.metadata()?.len()),
+            known => Ok(known),
+        }
+    }
+
+    /// The change has been made, and nobody makes another at once: the kernel has one at a time write to a file.
+    pub(super) fn is(&self, bytes: u64) {
+        self.0.store(bytes, Ordering::Release);
+    }
+}
 
 /// A file as it is on the disk.
 #[derive(Debug)]
@@ -81,12 +111,12 @@ impl Loss {
         self.full
     }
 
-    /// Keeps what is about to be overwritten, unless it was overwritten since it was on the disk.
-    pub(super) fn keep(&mut self, inode: &Arc<Inode>, file: &File, offset: u64, length: u64) -> io::Result<()> {
+    /// Keeps what is about to be overwritten, unless it was overwritten since it was on the disk. How long the file is now.
+    pub(super) fn keep(&mut self, inode: &Arc<Inode>, file: &File, offset: u64, length: u64) -> io::Result<u64> {
         if self.bytes >= MOST {
             self.write_back();
         }
-        let size = file.metadata()?.len();
+        let size = inode.length.take(file)?;
         let was = self.files.entry(inode.number).or_insert_with(|| Was {
             inode: Arc::clone(inode),
             size,
@@ -103,7 +133,7 @@ impl Loss {
                 was.blocks.insert(number, block);
             }
         }
-        Ok(())
+        Ok(size)
     }
 
     /// A kernel brings to the disk by itself what it has kept for long, but not what it takes to be there.
@@ -188,7 +218,7 @@ impl Loss {
 impl Was {
     fn take_back(&self) -> io::Result<u64> {
         let file = files::reopen(&self.inode.pinned, files::O_RDWR)?;
-        let mut bytes = file.metadata()?.len().saturating_sub(self.size);
+        let mut bytes = self.inode.length.take(&file)?.saturating_sub(self.size);
         file.set_len(self.size)?;
         for (number, block) in &self.blocks {
             file.write_all_at(block, number * BLOCK)?;
@@ -218,8 +248,10 @@ mod tests {
     impl Trial {
         fn write(&mut self, offset: u64, bytes: &[u8]) {
             let length = u64::try_from(bytes.len()).unwrap();
-            self.loss.keep(&self.inode, &self.file, offset, length).unwrap();
+            let before = self.loss.keep(&self.inode, &self.file, offset, length).unwrap();
+            assert_eq!(before, self.file.metadata().unwrap().len());
             self.file.write_all_at(bytes, offset).unwrap();
+            self.inode.length.is(before.max(offset + length));
             self.loss.may_tear(self.inode.number, offset, length);
         }
     }

@@ -115,9 +115,9 @@ impl Operations {
         }
     }
 
-    /// Keeps what an operation is about to overwrite.
-    fn keep_old(&self, inode: &Arc<Inode>, file: &File, offset: u64, length: u64) -> io::Result<()> {
-        self.loss().map_or(Ok(()), |mut loss| loss.keep(inode, file, offset, length))
+    /// Keeps what an operation is about to overwrite; how long the file is now, if that matters.
+    fn keep_old(&self, inode: &Arc<Inode>, file: &File, offset: u64, length: u64) -> io::Result<Option<u64>> {
+        self.loss().map(|mut loss| loss.keep(inode, file, offset, length)).transpose()
     }
 
     pub(super) fn lookup(&self, parent: u64, name: &OsStr) -> io::Result<FileAttr> {
@@ -277,8 +277,12 @@ impl Operations {
         let open = self.open_file(number)?;
         let length = u64::try_from(data.len()).map_err(io::Error::other)?;
         open.inode.early.change(Some(number), || {
-            self.keep_old(&open.inode, &open.file, offset, length)?;
-            open.file.write_all_at(data, offset)
+            let before = self.keep_old(&open.inode, &open.file, offset, length)?;
+            open.file.write_all_at(data, offset)?;
+            if let Some(before) = before {
+                open.inode.length.is(before.max(offset.saturating_add(length)));
+            }
+            Ok(())
         })?;
         if twist.tear {
             self.loss().into_iter().for_each(|mut loss| loss.may_tear(open.inode.number, offset, length));

@@ -13,6 +13,7 @@ use firedrill_sys::files;
 
 use super::backing::Backing;
 use super::early::Early;
+use super::loss::Length;
 
 /// The number of the home itself.
 pub(super) const ROOT: u64 = 1;
@@ -31,6 +32,7 @@ pub(crate) struct Inode {
     pub(crate) backing: Mutex<Weak<Backing>>,
     /// Its changes and syncs.
     pub(super) early: Early,
+    pub(super) length: Length,
 }
 
 /// The name it was last known by.
@@ -146,7 +148,8 @@ impl Tree {
 }
 
 fn inode(number: u64, pinned: File, place: Place) -> Arc<Inode> {
-    Arc::new(Inode { number, pinned, place: Mutex::new(place), backing: Mutex::default(), early: Early::default() })
+    let (backing, early, length) = (Mutex::default(), Early::default(), Length::default());
+    Arc::new(Inode { number, pinned, place: Mutex::new(place), backing, early, length })
 }
 
 /// The number below, unless that is the one by which the kernel knows the home.
