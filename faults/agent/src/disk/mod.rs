@@ -108,19 +108,18 @@ fn serve(raw: File, device: File, listener: UnixListener, setting: &Setting) -> 
     let below = Arc::new(Operations::new(tree, setting.power.then(Power::new)));
     let served = if setting.power { vec![Parts::of(None)] } else { targets.clone() };
     let mut passing = Passing::new(Arc::clone(&below), Arc::clone(&harms), served);
-    let rings = Rings::prepare(&device).unwrap_or_else(|error| go_by_device(&error));
+    let rings = Rings::prepare(&device, &passing).unwrap_or_else(|error| go_by_device(&error));
     let taken = Arc::new(AtomicBool::new(false));
     if rings.is_some() {
         passing.way = Way::Offered(Arc::clone(&taken));
     }
-    let by_queues = passing.share();
     let mut config = Config::default();
     config.acl = SessionACL::All;
     config.n_threads = Some(THREADS);
     config.clone_fd = true;
     let session = Session::from_fd(passing, device.into(), SessionACL::All, config)?;
     if let Some(rings) = rings.filter(|_| taken.load(Ordering::Relaxed)) {
-        rings.begin(&by_queues).unwrap_or_else(|error| go_by_device(&error));
+        rings.begin().unwrap_or_else(|error| go_by_device(&error));
     }
     control::listen(listener, control::Desk::new(below, harms, targets, session.notifier()))?;
     say_ready()?;

@@ -32,7 +32,7 @@ const ONLY_DATA: u32 = 1;
 
 /// Threads with queues that the kernel does not know of yet.
 pub(super) struct Rings {
-    device: Arc<File>,
+    server: Arc<Server>,
     lanes: Vec<Lane>,
 }
 
@@ -49,8 +49,9 @@ struct Server {
 }
 
 impl Rings {
-    /// Makes them, if the kernel offers it; an error if they cannot be had.
-    pub(super) fn prepare(device: &File) -> io::Result<Option<Self>> {
+    /// Makes them, if the kernel offers it; an error if they cannot be had. Everything that can be missing is asked for here:
+    /// once the kernel has been told of them, nobody is served without.
+    pub(super) fn prepare(device: &File, passing: &Passing) -> io::Result<Option<Self>> {
         if fuse_ring::is_on() != Some(true) {
             return Ok(None);
         }
@@ -61,7 +62,10 @@ impl Rings {
         let places = (PLACES / processors.max(1)).clamp(FEWEST, MANY);
         let device = Arc::new(device.try_clone()?);
         let lanes = (0..processors).map(|processor| Lane::start(&device, processor, places));
-        let rings = Self { lanes: lanes.collect::<io::Result<_>>()?, device };
+        let lanes = lanes.collect::<io::Result<_>>()?;
+        let passing = Passing { way: Way::Queues(device), ..passing.share() };
+        let relay = Relay::start(passing.share())?;
+        let rings = Self { server: Arc::new(Server { passing, relay }), lanes };
         rings.hear()?;
         Ok(Some(rings))
     }
@@ -73,12 +77,9 @@ impl Rings {
     }
 
     /// Has the kernel send requests by them. If it refuses, it goes on by `/dev/fuse`.
-    pub(super) fn begin(self, passing: &Passing) -> io::Result<()> {
-        let passing = Passing { way: Way::Queues(Arc::clone(&self.device)), ..passing.share() };
-        let relay = Relay::start(passing.share())?;
-        let server = Arc::new(Server { passing, relay });
+    pub(super) fn begin(&self) -> io::Result<()> {
         for lane in &self.lanes {
-            lane.begin.send(Arc::clone(&server)).map_err(io::Error::other)?;
+            lane.begin.send(Arc::clone(&self.server)).map_err(io::Error::other)?;
         }
         self.hear()
     }
@@ -116,13 +117,15 @@ fn run(
 /// Takes requests until the file system is no more.
 fn serve(queue: &mut Queue, server: &Server) -> io::Result<()> {
     loop {
-        for asked in queue.turn()? {
-            let Some(open) = server.take(asked) else { continue };
+        let written: Vec<u64> = queue.turn()?.into_iter().filter_map(|asked| server.take(asked)).collect();
+        if !written.is_empty() {
+            queue.give()?;
+        }
+        for open in written {
             let below = Arc::clone(&server.passing.below);
             if below.syncs_slowly() {
                 server.passing.harms.held.add(Holds::default(), move || below.sync_early(open));
             } else {
-                queue.give()?;
                 below.sync_early(open);
             }
         }
