@@ -79,6 +79,11 @@ fn count(list: &str) -> Option<u16> {
     sizes.sum()
 }
 
+/// Whether an error of a queue says that the file system is no more.
+pub fn is_gone(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOTCONN | libc::ECONNABORTED | libc::ENODEV | libc::ECANCELED))
+}
+
 /// The queue of a processor.
 pub struct Queue {
     uring: IoUring<Command, cqueue::Entry>,

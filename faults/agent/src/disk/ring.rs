@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
 use firedrill_sys::fuse_ring::{self, Asked, Queue};
+use firedrill_sys::process;
 use fuser::INodeNo;
 
 use super::data::Of;
@@ -15,6 +16,7 @@ use super::held::Holds;
 use super::passing::{Passing, Way};
 use super::relay::Relay;
 use super::serve::LARGEST_WRITE;
+use crate::log;
 
 /// More processors than this may have queues that take more than they give.
 const MOST: u16 = 256;
@@ -90,11 +92,30 @@ impl Lane {
         let ((begin, start), (say, said)) = (sync_channel(1), sync_channel(2));
         let device = Arc::clone(device);
         let thread = thread::Builder::new().name(format!("queue-{processor}"));
-        thread.spawn(move || drop(run(&device, (processor, places), &start, &say)))?;
+        thread.spawn(move || {
+            let _alive = OrNobody;
+            if let Err(error) = run(&device, (processor, places), &start, &say) {
+                log::say(&format!("requests on processor {processor} can no longer be taken: {error}"));
+                process::die();
+            }
+        })?;
         Ok(Self { begin, said })
     }
 }
 
+/// A queue that nobody serves would have all who ask there wait for ever: without one of its threads the process ends, and
+/// whoever asks is told that the disk is gone.
+struct OrNobody;
+
+impl Drop for OrNobody {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            process::die();
+        }
+    }
+}
+
+/// Serves a queue until the file system is no more, or is told that there is nothing to serve.
 fn run(
     device: &File,
     (processor, places): (u16, u16),
@@ -104,14 +125,19 @@ fn run(
     let payload = usize::try_from(LARGEST_WRITE).map_err(io::Error::other)?;
     let mut queue = match Queue::new(device, processor, places, payload) {
         Ok(queue) => queue,
-        Err(error) => return say.send(Err(error)).map_err(io::Error::other),
+        Err(error) => return say.send(Err(error)).or(Ok(())),
     };
-    say.send(Ok(())).map_err(io::Error::other)?;
-    let server = start.recv().map_err(io::Error::other)?;
+    // Who hears no more has given up all of them.
+    let (Ok(()), Ok(server)) = (say.send(Ok(())), start.recv()) else { return Ok(()) };
     let registered = queue.register();
     let refused = registered.is_err();
-    say.send(registered).map_err(io::Error::other)?;
-    if refused { Ok(()) } else { serve(&mut queue, &server) }
+    if say.send(registered).is_err() || refused {
+        return Ok(());
+    }
+    match serve(&mut queue, &server) {
+        Err(error) if fuse_ring::is_gone(&error) => Ok(()),
+        ended => ended,
+    }
 }
 
 /// Takes requests until the file system is no more.
