@@ -45,8 +45,17 @@ impl Asked<'_> {
                 chosen = wider;
             }
         }
+        // What orders the versions of a key can be anywhere.
+        let everything = (0..id(self.all.txns.len())).filter(|_| self.all.txns.len() <= LARGEST);
+        let whole = std::iter::once_with(|| Ok(self.part(&everything.collect(), witness.anomaly)));
         let shown = |history: &Loaded| self.shown(history, witness.anomaly);
-        evidence::evidence(witness.anomaly.name(), self.all.txns.len(), &mut parts.into_iter(), &shown, watch)
+        evidence::evidence(
+            witness.anomaly.name(),
+            self.all.txns.len(),
+            &mut parts.into_iter().chain(whole),
+            &shown,
+            watch,
+        )
     }
 
     /// The anomaly as a part shows it.

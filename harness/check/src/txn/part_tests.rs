@@ -52,6 +52,31 @@ fn planted_anomalies_have_evidence_that_is_drawn() {
     }
 }
 
+/// Here it is transactions far from the cycle that order the versions in it.
+#[test]
+fn what_no_part_near_it_shows_has_evidence() {
+    let lines = "ok 1 [[:r 0 29] [:r 3 25] [:w 2 31]]
+        ok 1 [[:r 3 2] [:w 2 3] [:r 1 nil]]
+        ok 0 [[:w 3 6] [:w 0 7]]
+        ok 1 [[:w 1 8] [:w 0 9] [:w 2 10] [:w 0 11]]
+        ok 2 [[:w 1 4] [:r 3 2] [:w 3 5]]
+        ok 2 [[:w 3 32] [:w 3 33] [:r 3 33] [:r 2 31]]
+        ok 1 [[:w 3 22] [:w 3 23] [:w 2 24] [:w 3 25]]
+        ok 2 [[:r 3 35] [:w 1 36] [:w 2 37] [:r 3 35]]
+        ok 2 [[:w 2 17] [:w 2 18] [:w 0 19]]
+        ok 0 [[:w 0 29] [:w 2 30] [:r 2 30]]
+        ok 1 [[:w 3 35] [:r 3 35] [:r 0 34]]
+        ok 0 [[:w 0 1] [:w 3 2] [:r 0 1]]
+        ok 1 [[:r 0 11] [:w 1 14] [:w 0 15] [:w 2 16]]
+        ok 0 [[:w 1 20] [:r 2 18] [:w 0 21] [:r 3 12]]
+        ok 2 [[:r 1 8]]
+        ok 0 [[:r 3 33] [:w 0 34]]
+        ok 0 [[:w 3 12] [:w 1 13] [:r 3 12]]
+        ok 2 [[:w 0 26] [:w 0 27] [:w 2 28]]";
+    let found = evidence_shows(&history(lines), Model::RwRegister, &everything());
+    assert!(found.iter().any(|evidence| evidence.anomaly == "G1c-realtime"));
+}
+
 #[test]
 fn only_what_matters_is_left() {
     let lines = "ok 0 [[:append 5 1] [:append 1 1] [:append 2 1]]
