@@ -44,7 +44,8 @@ impl Length {
         }
     }
 
-    /// The change has been made, and nobody makes another at once: the kernel has one at a time write to a file.
+    /// The change has been made. The kernel has one at a time write to a file, but brings mapped pages back beside it: where one
+    /// makes a file longer while the other ends, this may be too short until the next change that is not a write.
     pub(super) fn is(&self, bytes: u64) {
         self.0.store(bytes, Ordering::Release);
     }

@@ -14,7 +14,7 @@ use super::THREADS;
 use super::operations::Operations;
 use super::passing::Passing;
 
-/// The longest message, in bytes, which every socket takes.
+/// The longest message, in bytes; a socket takes so much unless `net.core.wmem_default` was made smaller.
 const LONGEST: usize = 128 << 10;
 /// What may be asked of a folder at once, in bytes.
 const LARGEST_LIST: u32 = 64 << 10;
