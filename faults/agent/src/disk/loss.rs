@@ -5,51 +5,23 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use firedrill_sys::files;
 
 use super::harms::draw;
+use super::length::Changing;
 use super::tree::Inode;
 
 /// What is kept at most, in bytes.
 const MOST: usize = 512 << 20;
 /// What is kept at once, in bytes.
 const BLOCK: u64 = 4096;
+/// So many of those are read at once.
+const AT_ONCE: usize = 256;
 /// Blocks not needed any more that are kept for what is overwritten next.
 const SPARE: usize = 256;
 /// What a disk writes whole, in bytes.
 const SECTOR: u64 = 512;
-
-/// How long a file is, while that is known. To ask the file system has the next write noted in the file's times at once, and
-/// the next sync bring that to the disk (multigrain timestamps, Linux 6.13).
-#[derive(Debug)]
-pub(super) struct Length(AtomicU64);
-
-/// It is not known.
-const UNKNOWN: u64 = u64::MAX;
-
-impl Default for Length {
-    fn default() -> Self {
-        Self(AtomicU64::new(UNKNOWN))
-    }
-}
-
-impl Length {
-    /// In bytes. From now on it is not known: the file is about to change.
-    fn take(&self, file: &File) -> io::Result<u64> {
-        match self.0.swap(UNKNOWN, Ordering::AcqRel) {
-            UNKNOWN => Ok(file.metadata()?.len()),
-            known => Ok(known),
-        }
-    }
-
-    /// The change has been made. The kernel has one at a time write to a file, but brings mapped pages back beside it: where one
-    /// makes a file longer while the other ends, this may be too short until the next change that is not a write.
-    pub(super) fn is(&self, bytes: u64) {
-        self.0.store(bytes, Ordering::Release);
-    }
-}
 
 /// A file as it is on the disk.
 #[derive(Debug)]
@@ -104,6 +76,8 @@ pub(super) struct Loss {
     turn: u64,
     full: bool,
     spare: Vec<Vec<u8>>,
+    /// Where they are read to.
+    read: Vec<u8>,
 }
 
 impl Loss {
@@ -112,29 +86,43 @@ impl Loss {
         self.full
     }
 
-    /// Keeps what is about to be overwritten, unless it was overwritten since it was on the disk. How long the file is now.
-    pub(super) fn keep(&mut self, inode: &Arc<Inode>, file: &File, offset: u64, length: u64) -> io::Result<u64> {
+    /// Keeps what is about to be overwritten, unless it was overwritten since it was on the disk. The change that begins now.
+    pub(super) fn keep<'a>(
+        &mut self,
+        inode: &'a Arc<Inode>,
+        file: &File,
+        offset: u64,
+        length: u64,
+    ) -> io::Result<Changing<'a>> {
         if self.bytes >= MOST {
             self.write_back();
         }
-        let size = inode.length.take(file)?;
+        let change = inode.length.begin(file)?;
         let was = self.files.entry(inode.number).or_insert_with(|| Was {
             inode: Arc::clone(inode),
-            size,
+            size: change.before(),
             blocks: BTreeMap::new(),
         });
-        let end = offset.saturating_add(length).min(was.size);
-        for number in offset / BLOCK..end.div_ceil(BLOCK) {
-            if !was.blocks.contains_key(&number) {
-                let at = number * BLOCK;
+        let end = offset.saturating_add(length).min(was.size).div_ceil(BLOCK);
+        let whole = usize::try_from(BLOCK).map_err(io::Error::other)?;
+        let mut number = offset / BLOCK;
+        while number < end {
+            let missing = (number..end).take(AT_ONCE).take_while(|number| !was.blocks.contains_key(number)).count();
+            let last = number + u64::try_from(missing).map_err(io::Error::other)?;
+            let at = number * BLOCK;
+            let bytes = usize::try_from((last * BLOCK).min(was.size) - at).map_err(io::Error::other)?;
+            self.read.resize(bytes.max(self.read.len()), 0);
+            file.read_exact_at(&mut self.read[..bytes], at)?;
+            for (number, old) in (number..).zip(self.read[..bytes].chunks(whole)) {
                 let mut block = self.spare.pop().unwrap_or_default();
-                block.resize(usize::try_from(BLOCK.min(was.size - at)).map_err(io::Error::other)?, 0);
-                file.read_exact_at(&mut block, at)?;
-                self.bytes += block.len();
+                block.clear();
+                block.extend_from_slice(old);
                 was.blocks.insert(number, block);
             }
+            self.bytes += bytes;
+            number = last.max(number + 1);
         }
-        Ok(size)
+        Ok(change)
     }
 
     /// A kernel brings to the disk by itself what it has kept for long, but not what it takes to be there.
@@ -219,7 +207,7 @@ impl Loss {
 impl Was {
     fn take_back(&self) -> io::Result<u64> {
         let file = files::reopen(&self.inode.pinned, files::O_RDWR)?;
-        let mut bytes = self.inode.length.take(&file)?.saturating_sub(self.size);
+        let mut bytes = self.inode.length.begin(&file)?.before().saturating_sub(self.size);
         file.set_len(self.size)?;
         for (number, block) in &self.blocks {
             file.write_all_at(block, number * BLOCK)?;
@@ -249,10 +237,10 @@ mod tests {
     impl Trial {
         fn write(&mut self, offset: u64, bytes: &[u8]) {
             let length = u64::try_from(bytes.len()).unwrap();
-            let before = self.loss.keep(&self.inode, &self.file, offset, length).unwrap();
-            assert_eq!(before, self.file.metadata().unwrap().len());
+            let change = self.loss.keep(&self.inode, &self.file, offset, length).unwrap();
+            assert_eq!(change.before(), self.file.metadata().unwrap().len());
             self.file.write_all_at(bytes, offset).unwrap();
-            self.inode.length.is(before.max(offset + length));
+            change.written(offset + length);
             self.loss.may_tear(self.inode.number, offset, length);
         }
     }
@@ -278,6 +266,18 @@ mod tests {
             let gone = trial.loss.take_back(None).unwrap();
             assert!(gone.bytes > 10_000 && gone.numbers == [trial.inode.number] && gone.torn.is_none(), "{gone:?}");
             assert_eq!(trial.loss.take_back(None).unwrap().bytes, 0);
+        });
+        assert!(after == before);
+    }
+
+    #[test]
+    fn what_is_long_is_taken_back_in_pieces() {
+        let before: Vec<u8> = (0..3_000_000_u32).map(|n| u8::try_from(n % 251).unwrap()).collect();
+        let after = left(&before, |trial| {
+            for (offset, length) in [(12_000, 5_000), (1_200_000, 100), (0, 2_500_000), (2_990_000, 50_000)] {
+                trial.write(offset, &vec![b'x'; length]);
+            }
+            trial.loss.take_back(None).unwrap();
         });
         assert!(after == before);
     }

@@ -12,6 +12,7 @@ mod early;
 mod folders;
 mod harms;
 mod held;
+mod length;
 mod loss;
 mod operations;
 mod passing;

@@ -18,6 +18,7 @@ use super::backing::Backing;
 use super::early;
 use super::folders::Folders;
 use super::harms::draw;
+use super::length::Changing;
 use super::loss::{Gone, Loss};
 use super::tree::{Inode, ROOT, Tree};
 
@@ -115,8 +116,14 @@ impl Operations {
         }
     }
 
-    /// Keeps what an operation is about to overwrite; how long the file is now, if that matters.
-    fn keep_old(&self, inode: &Arc<Inode>, file: &File, offset: u64, length: u64) -> io::Result<Option<u64>> {
+    /// Keeps what an operation is about to overwrite, which is under way until what this gives is dropped.
+    fn keep_old<'a>(
+        &self,
+        inode: &'a Arc<Inode>,
+        file: &File,
+        offset: u64,
+        length: u64,
+    ) -> io::Result<Option<Changing<'a>>> {
         self.loss().map(|mut loss| loss.keep(inode, file, offset, length)).transpose()
     }
 
@@ -152,7 +159,7 @@ impl Operations {
 
     fn resize(&self, inode: &Arc<Inode>, file: &File, size: u64) -> io::Result<()> {
         inode.early.change(None, || {
-            self.keep_old(inode, file, size, u64::MAX - size)?;
+            let _change = self.keep_old(inode, file, size, u64::MAX - size)?;
             file.set_len(size)
         })
     }
@@ -277,10 +284,10 @@ impl Operations {
         let open = self.open_file(number)?;
         let length = u64::try_from(data.len()).map_err(io::Error::other)?;
         open.inode.early.change(Some(number), || {
-            let before = self.keep_old(&open.inode, &open.file, offset, length)?;
+            let change = self.keep_old(&open.inode, &open.file, offset, length)?;
             open.file.write_all_at(data, offset)?;
-            if let Some(before) = before {
-                open.inode.length.is(before.max(offset.saturating_add(length)));
+            if let Some(change) = change {
+                change.written(offset.saturating_add(length));
             }
             Ok(())
         })?;
@@ -347,7 +354,7 @@ impl Operations {
         let open = self.open_file(open)?;
         let signed = |number: u64| i64::try_from(number).map_err(|_| io::Error::from_raw_os_error(files::EINVAL));
         open.inode.early.change(None, || {
-            self.keep_old(&open.inode, &open.file, range.0, range.1)?;
+            let _change = self.keep_old(&open.inode, &open.file, range.0, range.1)?;
             files::allocate(&open.file, mode, signed(range.0)?, signed(range.1)?)
         })
     }

@@ -13,7 +13,7 @@ use firedrill_sys::files;
 
 use super::backing::Backing;
 use super::early::Early;
-use super::loss::Length;
+use super::length::Length;
 
 /// The number of the home itself.
 pub(super) const ROOT: u64 = 1;
