@@ -285,6 +285,8 @@ impl Storm {
         }
         let same = self.independent.wait_same(&self.before, true, LEASE, has_ended);
         assert_eq!(same, Ok(()), "left after the next command ({:?})", self.kill);
+        let down: Vec<u8> = (1..=3).filter(|node| !self.world.serves(*node)).collect();
+        assert!(down.is_empty(), "nodes {down:?} are down after the next command ({:?})", self.kill);
         took
     }
 

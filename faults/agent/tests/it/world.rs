@@ -310,6 +310,11 @@ impl World {
         in_netns(id).expect("processes")
     }
 
+    /// Whether what starters start runs on a node.
+    pub(crate) fn serves(&self, number: u8) -> bool {
+        self.processes(number).iter().any(is_server)
+    }
+
     /// Ends what runs on a node.
     pub(crate) fn end_all(&self, number: u8) {
         for process in self.processes(number) {
@@ -441,6 +446,11 @@ struct Wish {
     done: Sender<()>,
 }
 
+/// Whether it is what units run: not the agent's, nor what only looks.
+fn is_server(process: &Process) -> bool {
+    ["bash", "sleep"].contains(&process.name.as_str())
+}
+
 /// On one thread, because what a thread starts ends with it.
 fn start_when_asked(nodes: &[(Netns, Vec<PathBuf>)], wanted: &Receiver<Wish>) {
     let mut children: Vec<Child> = Vec::new();
@@ -448,7 +458,7 @@ fn start_when_asked(nodes: &[(Netns, Vec<PathBuf>)], wanted: &Receiver<Wish>) {
         let (netns, groups) = &nodes[node];
         let id = NetnsId::of_file(&netns.path()).expect("the namespace");
         let mut servers = in_netns(id).expect("processes");
-        servers.retain(|process| !process.name.starts_with("firedrill"));
+        servers.retain(is_server);
         if end {
             for process in &servers {
                 firedrill_sys::process::signal(process.pid, process.start, 15).expect("asked");
