@@ -118,9 +118,9 @@ class Worker:
             print(words, file=sys.stderr, flush=True)
 
 
-def start_all(root, total, kills, seed):
+def start_all(root, total, kills, seed, programs, workers):
     """As many workers as there are worlds and clusters, and one for the harness's own steps."""
-    agent, runs = build(root, "firedrill-agent"), build(root, "firedrill")
+    agent, runs = programs
     of_runs = round(kills * (LIVING if WORLDS else 1)) if CLUSTERS else 0
     worlds = max(1, WORLDS)
     rounds = max(1, round((kills - of_runs) / 2 / POINTS_OF_AGENT / worlds))
@@ -130,7 +130,6 @@ def start_all(root, total, kills, seed):
     print(f"{WORLDS} times {random} kills of agents at random instants and {rounds} rounds of their deaths between any two steps; "
           f"{each} kills of runs on each of {', '.join(CLUSTERS) or 'no cluster'} and {steps} rounds of the harness's own steps; "
           f"FIREDRILL_STORM_SEED={seed} and the next", flush=True)
-    workers = []
 
     def start(program, folder, tests, **env):
         env = {f"FIREDRILL_STORM_{key.upper()}": str(value) for key, value in env.items()}
@@ -143,7 +142,6 @@ def start_all(root, total, kills, seed):
         start(runs, "harness/cli", (OF_RUNS,), kills=each, system=system)
     if CLUSTERS:
         start(runs, "harness/cli", (OF_HARNESS,), rounds=steps)
-    return workers, os.path.join(os.path.dirname(runs), "..", "firedrill")
 
 
 def remove(binary, work):
@@ -152,6 +150,10 @@ def remove(binary, work):
         env = {**os.environ, "FIREDRILL_STATE_DIR": str(state)}
         for verb in ("down", "heal"):
             subprocess.run([binary, verb, "--all"], env=env, stdout=subprocess.DEVNULL, check=False)
+    # A disk that died with its world is mounted still.
+    mounted = [line.split()[1] for line in pathlib.Path("/proc/self/mounts").read_text().splitlines()]
+    for place in reversed([place for place in mounted if place.startswith(f"{work}/")]):
+        subprocess.run(["umount", "--lazy", place], check=False)
     shutil.rmtree(work, ignore_errors=True)
 
 
@@ -178,9 +180,10 @@ def measure(root, kills):
     # Servers of a lab run as users of their own, and must be able to walk to their data.
     os.chmod(work, 0o755)
     os.environ["TMPDIR"] = work
-    workers, binary, ended = [], None, []
+    programs = build(root, "firedrill-agent"), build(root, "firedrill")
+    workers, ended = [], []
     try:
-        workers, binary = start_all(root, total, kills, time.time_ns())
+        start_all(root, total, kills, time.time_ns(), programs, workers)
         while len(ended) < len(workers):
             for worker in workers:
                 if worker in ended:
@@ -197,7 +200,6 @@ def measure(root, kills):
             if worker not in ended:
                 worker.kill()
                 worker.end("the bench was ended")
-        if binary:
-            remove(binary, work)
+        remove(os.path.join(os.path.dirname(programs[1]), "..", "firedrill"), work)
         report(total, time.monotonic() - began)
     return len(total.failures)
