@@ -66,6 +66,12 @@ impl From<tokio_postgres::Error> for Failure {
     }
 }
 
+/// A refused write is an outcome in the history; four hundred a second of them would bury the server's own log. And a
+/// session must not outlive its client by more than seconds: the word that a client has ended is lost where the network is
+/// cut, and a server keeps a session of which it hears nothing for two hours, until none is left for others.
+const OPTIONS: &str = "-c log_min_messages=fatal -c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 \
+    -c tcp_keepalives_count=3";
+
 /// A connection with what is needed to drive it.
 pub(super) struct Session {
     node: NodeName,
@@ -84,8 +90,7 @@ impl Session {
     ) -> Result<Self, String> {
         let stream = dial.dial(vantage, node, POSTGRES_PORT).await.map_err(|error| io_reason(&error))?;
         let mut config = Config::new();
-        // A refused write is an outcome in the history; four hundred a second of them would bury the server's own log.
-        config.user("postgres").dbname("postgres").application_name(application).options("-c log_min_messages=fatal");
+        config.user("postgres").dbname("postgres").application_name(application).options(OPTIONS);
         let (client, connection) =
             config.connect_raw(stream, NoTls).await.map_err(|error| Failure::from(error).reason())?;
         Ok(Self { node: node.clone(), client, connection: Some(connection), warning: None })
