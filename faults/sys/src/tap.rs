@@ -79,7 +79,12 @@ impl TapDevice {
             control(&asks, request, &mut own)?;
         }
         own.ifr_ifru.ifru_metric = QUEUE;
-        control(&asks, requests::set_queue, &mut own)?;
+        match control(&asks, requests::set_queue, &mut own) {
+            // Asked for by ioctl it takes the host's root, not only that of the namespace (net/core/dev_ioctl.c): an ordinary
+            // user has the kernel's shorter queue.
+            Err(error) if error.kind() != io::ErrorKind::PermissionDenied => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
         own.ifr_ifru.ifru_flags = c_short::try_from(libc::IFF_UP | libc::IFF_RUNNING).map_err(io::Error::other)?;
         control(&asks, requests::set_flags, &mut own)?;
         Ok(Self { index: if_nametoindex(name.as_str())?, mac: hardware_address(&asks, &name)?, file })
