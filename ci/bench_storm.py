@@ -176,11 +176,11 @@ def report(total, seconds):
 def measure(root, kills):
     """Kills so often; prints the tally. How many storms found a residue, broke, or hung."""
     began, total = time.monotonic(), Total()
+    programs = build(root, "firedrill-agent"), build(root, "firedrill")
     work = tempfile.mkdtemp(prefix="firedrill-storm-")
     # Servers of a lab run as users of their own, and must be able to walk to their data.
     os.chmod(work, 0o755)
     os.environ["TMPDIR"] = work
-    programs = build(root, "firedrill-agent"), build(root, "firedrill")
     workers, ended = [], []
     try:
         start_all(root, total, kills, time.time_ns(), programs, workers)

@@ -76,7 +76,7 @@ pub(super) struct Loss {
     turn: u64,
     full: bool,
     spare: Vec<Vec<u8>>,
-    /// Where they are read to.
+    /// What blocks are read into, several at once.
     read: Vec<u8>,
 }
 
@@ -108,9 +108,9 @@ impl Loss {
         let mut number = offset / BLOCK;
         while number < end {
             let missing = (number..end).take(AT_ONCE).take_while(|number| !was.blocks.contains_key(number)).count();
-            let last = number + u64::try_from(missing).map_err(io::Error::other)?;
+            let next = number + u64::try_from(missing).map_err(io::Error::other)?;
             let at = number * BLOCK;
-            let bytes = usize::try_from((last * BLOCK).min(was.size) - at).map_err(io::Error::other)?;
+            let bytes = usize::try_from((next * BLOCK).min(was.size) - at).map_err(io::Error::other)?;
             self.read.resize(bytes.max(self.read.len()), 0);
             file.read_exact_at(&mut self.read[..bytes], at)?;
             for (number, old) in (number..).zip(self.read[..bytes].chunks(whole)) {
@@ -120,7 +120,7 @@ impl Loss {
                 was.blocks.insert(number, block);
             }
             self.bytes += bytes;
-            number = last.max(number + 1);
+            number = next.max(number + 1);
         }
         Ok(change)
     }
